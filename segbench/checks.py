@@ -1,0 +1,61 @@
+"""Checks of values that come from the user. Each error names the value, the rule and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+
+class Unsupported(ValueError):
+    """A request that is understood but cannot be served here; the message says why and what can."""
+
+
+def positive_int(name: str, value: object) -> int:
+    """Return `value` if it is an integer of at least 1, else raise `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}={value} is not allowed: it must be an integer, 1 or more")
+    return value
+
+
+def natural_int(name: str, value: object) -> int:
+    """Return `value` if it is an integer of at least 0, else raise `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name}={value} is not allowed: it must be an integer, 0 or more")
+    return value
+
+
+def odd_int(name: str, value: object) -> int:
+    """Return `value` if it is a positive odd integer, else raise `ValueError`."""
+    if positive_int(name, value) % 2 == 0:
+        raise ValueError(f"{name}={value} is not allowed: it must be odd (1, 3, 5, 7, ...)")
+    return int(str(value))
+
+
+def even_int(name: str, value: object) -> int:
+    """Return `value` if it is a positive even integer, else raise `ValueError`."""
+    if positive_int(name, value) % 2 == 1:
+        raise ValueError(f"{name}={value} is not allowed: it must be even (2, 4, 6, ...)")
+    return int(str(value))
+
+
+def probability(name: str, value: object) -> float:
+    """Return `value` if it lies in [0, 1], else raise `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{name}={value} is not allowed: it must lie between 0 and 1")
+    return float(value)
+
+
+def one_of(name: str, value: object, allowed: Collection[str]) -> str:
+    """Return `value` if it is among `allowed`, else raise `ValueError` with the choices."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name}={value} is not allowed: choose one of {', '.join(sorted(allowed))}")
+    return value
+
+
+def equal_width(block: str, channels: int, in_channels: int) -> None:
+    """Raise `ValueError` where a block that cannot change its width is asked to."""
+    positive_int("channels", channels)
+    if in_channels != channels:
+        raise ValueError(
+            f"in_channels={in_channels} is not allowed with channels={channels}: "
+            f"{block} cannot change its width, both must be equal"
+        )

@@ -1,0 +1,68 @@
+"""Where the configuration lives, and what of a composed configuration a point really uses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = Path(__file__).resolve().parent
+CONF_DIR = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
+"""The configuration folder: beside this file in a wheel, else the repository's."""
+
+POINT_KEYS = ("model", "input", "batch_size", "seed", "form", "device", "precision", "timing")
+"""What a point is measured from; whatever these refer to, by interpolation, is used as well."""
+
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def used_parameters(raw: Mapping[str, Any], resolved: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """The choices and options that a point uses, by short names: `block`, `channels`, `block.kernel_size`, ...
+
+    `raw` is the configuration as a plain mapping with its interpolations, `resolved` the same without,
+    `choices` the option chosen in every config group. A group that nothing refers to, for example the block
+    of a network that has none of its own, is left out.
+    """
+    names: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for key in _used_keys(raw, POINT_KEYS):
+        if key in choices:
+            names[key] = choices[key]
+        elif not isinstance(_lookup(raw, key), Mapping | list):
+            (options if "." in key else names)[key] = _lookup(resolved, key)
+    return names | options
+
+
+def _used_keys(raw: Mapping[str, Any], roots: tuple[str, ...]) -> Iterator[str]:
+    """Dotted keys of the nodes below `roots` and of what they refer to, each once, depth first."""
+    seen: set[str] = set()
+
+    def visit(key: str) -> Iterator[str]:
+        if key in seen:
+            return
+        seen.add(key)
+        node = _lookup(raw, key)
+        references = _REFERENCE.findall(node) if isinstance(node, str) else []
+        if not references or "." not in key:
+            yield key
+        for reference in references:
+            yield from visit(reference)
+        if isinstance(node, Mapping):
+            for child in node:
+                if not str(child).startswith("_"):
+                    yield from visit(f"{key}.{child}")
+        elif isinstance(node, list):
+            for item in node:
+                for reference in _REFERENCE.findall(item) if isinstance(item, str) else []:
+                    yield from visit(reference)
+
+    for root in roots:
+        yield from visit(root)
+
+
+def _lookup(mapping: Mapping[str, Any], key: str) -> Any:
+    node: Any = mapping
+    for part in key.split("."):
+        node = node[int(part)] if isinstance(node, list) else node[part]
+    return node

@@ -1,0 +1,21 @@
+"""Seeded input tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from segbench.checks import positive_int
+
+
+def make_input(shape: Sequence[int], batch_size: int, seed: int) -> Tensor:
+    """Standard-normal float32 input of shape (batch_size, *shape), the same for the same seed.
+
+    Raises `ValueError` for a size below 1.
+    """
+    positive_int("batch_size", batch_size)
+    sizes = [positive_int(f"input.shape[{axis}]", size) for axis, size in enumerate(shape)]
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch_size, *sizes, generator=generator)

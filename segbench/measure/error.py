@@ -1,0 +1,69 @@
+"""Agreement of two results, and of the training and the deploy form."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_leaves
+
+from segbench.deploy import switch_to_deploy
+
+FORM_TOLERANCE = 1e-10
+"""Largest float64 error allowed between training and deploy form."""
+
+
+def tensors_in(result: Any) -> list[Tensor]:
+    """All tensors of a module's result, whatever its structure."""
+    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+
+
+def relative_error(result: Any, reference: Any) -> float:
+    """Largest absolute difference over the largest absolute reference value, over all tensors, in float64.
+
+    Infinite where the result has a value that is not finite. Raises `ValueError` where shapes differ.
+    """
+    pairs = list(zip(tensors_in(result), tensors_in(reference), strict=True))
+    shapes = [(tuple(a.shape), tuple(b.shape)) for a, b in pairs]
+    if any(found != expected for found, expected in shapes):
+        raise ValueError(f"the result's shapes differ from the reference's: {shapes}")
+    return max((_pair_error(a.double(), b.double()) for a, b in pairs), default=0.0)
+
+
+def _pair_error(result: Tensor, reference: Tensor) -> float:
+    if not bool(torch.isfinite(result).all()):
+        return float("inf")
+    largest = float(reference.abs().max())
+    difference = float((result - reference).abs().max())
+    return difference / largest if largest > 0 else difference
+
+
+def train_deploy_error(module: nn.Module, x: Tensor) -> float:
+    """Relative error in float64 between the training and the deploy form of copies of `module`.
+
+    Batch-norm statistics and affine parameters are randomised first: with the initial ones (mean 0,
+    variance 1) a wrong fold would go unnoticed.
+    """
+    trained = randomise_norms(copy.deepcopy(module).double().eval())
+    deployed = switch_to_deploy(copy.deepcopy(trained))
+    with torch.inference_mode():
+        return relative_error(deployed(x.double()), trained(x.double()))
+
+
+def randomise_norms(module: nn.Module) -> nn.Module:
+    """Give every batch norm random statistics, scale and shift (seeded), in place; returns `module`."""
+    generator = torch.Generator().manual_seed(0)
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm):
+            for values, low, high in (
+                (norm.running_mean, -0.5, 0.5),
+                (norm.running_var, 0.5, 1.5),
+                (norm.weight, 0.5, 1.5),
+                (norm.bias, -0.5, 0.5),
+            ):
+                if values is not None:
+                    values.detach().uniform_(low, high, generator=generator)
+    return module

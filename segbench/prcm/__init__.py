@@ -1,0 +1,11 @@
+"""PRCM, channel recalibration: one variant a file, each built as `variant(channels)` by a block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from torch import nn
+
+PRCMFactory: TypeAlias = Callable[[int], nn.Module]
+"""Builds a PRCM variant for a number of channels."""

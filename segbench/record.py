@@ -1,0 +1,97 @@
+"""One point, one record: what was asked, what ran, how it ended and what was measured."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+FILE_NAME = "record.json"
+STATUSES = ("ok", "failed", "unsupported")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Immutable result of one point.
+
+    `overrides` is what the user typed, `config` the whole configuration with every value resolved,
+    `parameters` the choices that this point used, by short names. `metrics` derive from `samples`, the raw
+    series in milliseconds. `reason` says in one sentence why a point did not end `ok`.
+    """
+
+    status: str
+    reason: str | None
+    overrides: list[str]
+    parameters: dict[str, Any]
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: dict[str, float] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    started: str = ""
+    duration_s: float = 0.0
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status={self.status} is not allowed: choose one of {', '.join(STATUSES)}")
+        if (self.status == "ok") != (self.reason is None):
+            raise ValueError(f"status={self.status} with reason={self.reason}: every status but ok needs a reason")
+        if self.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version={self.schema_version} is not readable: this is {SCHEMA_VERSION}")
+        infinite = [name for name, value in self.metrics.items() if not math.isfinite(value)]
+        if infinite:
+            raise ValueError(f"metrics must be finite numbers, but {', '.join(infinite)} are not")
+
+
+def write_json(value: Mapping[str, Any], path: Path) -> None:
+    """Write `value` as JSON at `path`, whole or not at all. `OSError` where the folder cannot be written."""
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save(record: Record, folder: Path) -> Path:
+    """Write `record` as `record.json` in `folder` and return the file's path."""
+    path = folder / FILE_NAME
+    write_json(asdict(record), path)
+    return path
+
+
+def load(path: Path) -> Record:
+    """Read a record; `ValueError` names the file where it is not whole or of another version."""
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole record of this version: {error}") from error
+
+
+def load_sweep(folder: Path) -> tuple[list[tuple[str, Record]], list[str]]:
+    """The records below a sweep's folder by their points' names, in order, and why others cannot be read."""
+
+    def order(path: Path) -> tuple[int, str]:
+        name = path.parent.name
+        return (int(name), "") if name.isdigit() else (-1, name)
+
+    records: list[tuple[str, Record]] = []
+    broken: list[str] = []
+    for path in sorted(folder.glob(f"*/{FILE_NAME}"), key=order):
+        try:
+            records.append((path.parent.name, load(path)))
+        except ValueError as error:
+            broken.append(str(error))
+    return records, broken

@@ -1,0 +1,1 @@
+"""Records to tables. The only place where numbers are rounded."""

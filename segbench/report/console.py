@@ -1,0 +1,103 @@
+"""The tables that end a run: on the console, and as Markdown for a tracker's description."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from segbench.record import Record
+from segbench.report.comparison import swept_keys
+from segbench.report.rounding import count, interval, significant
+
+WIDTH = 100
+BEST = "*"
+
+
+def console_width() -> int:
+    """Columns that a table may use: those of the terminal, at least `WIDTH`."""
+    return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One quantity of the table: the metric it shows, its header with the unit, and how it is written."""
+
+    metric: str
+    header: str
+    text: Callable[[dict[str, float]], str]
+    best: Callable[[Sequence[float]], float] = min
+
+
+def _scaled(metric: str, unit: float) -> Callable[[dict[str, float]], str]:
+    return lambda metrics: significant(metrics[metric] / unit)
+
+
+def _latency(metrics: dict[str, float]) -> str:
+    return interval(
+        metrics["latency_ms/median"], metrics["latency_ms/ci95_low"], metrics["latency_ms/ci95_high"]
+    )
+
+
+COLUMNS = (
+    Column("parameters/deploy", "parameters\ndeployed", lambda m: count(m["parameters/deploy"])),
+    Column("macs/thop", "MACs (M)\nthop", _scaled("macs/thop", 1e6)),
+    Column("flops/torch", "FLOPs (M)\ntorch", _scaled("flops/torch", 1e6)),
+    Column("memory_bytes/peak_activation", "peak act.\n(KiB)", _scaled("memory_bytes/peak_activation", 1024)),
+    Column("latency_ms/median", "latency (ms)\nmedian [95% interval]", _latency),
+    Column("throughput_img_s", "images/s\n", lambda m: significant(m["throughput_img_s"]), max),
+)
+
+
+def rows(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
+    """Headers and cells of the comparison: what was swept, the status where one is not ok, the quantities.
+
+    The best value of each column carries a star.
+    """
+    keys = swept_keys(records) or ["model", "block", "channels"]
+    statuses = ["status"] if any(record.status != "ok" for record in records) else []
+    shown = [column for column in COLUMNS if any(column.metric in record.metrics for record in records)]
+    best = {c.metric: c.best([r.metrics[c.metric] for r in records if c.metric in r.metrics]) for c in shown}
+
+    def cell(column: Column, record: Record) -> str:
+        if column.metric not in record.metrics:
+            return ""
+        return column.text(record.metrics) + (BEST if record.metrics[column.metric] == best[column.metric] else " ")
+
+    body = [
+        [str(record.parameters.get(key, "")) for key in keys]
+        + [record.status for _ in statuses]
+        + [cell(column, record) for column in shown]
+        for record in records
+    ]
+    return [*keys, *statuses, *(column.header for column in shown)], body
+
+
+def print_comparison(records: Sequence[Record], console: Console) -> None:
+    """Print the table, what the star means, and the reason of every point that did not end ok."""
+    headers, body = rows(records)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    numeric = len(headers) - len(COLUMNS)
+    for position, header in enumerate(headers):
+        table.add_column(header, justify="right" if position >= numeric else "left", no_wrap=True)
+    for cells in body:
+        table.add_row(*(f"[bold green]{escape(c)}[/]" if c.endswith(BEST) else escape(c) for c in cells))
+    console.print(table)
+    if len(records) > 1:
+        console.print(f"{BEST} best of its column", style="dim", highlight=False)
+    for record in records:
+        if record.reason:
+            name = " ".join(record.overrides) or "defaults"
+            console.print(f"{name}: {record.status}: {record.reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """The comparison as a Markdown table."""
+    headers, body = rows(records)
+    lines = [[header.replace("\n", " ").strip() for header in headers], ["---"] * len(headers), *body]
+    return "\n".join("| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines)

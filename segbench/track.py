@@ -1,0 +1,193 @@
+"""Records to MLflow. The only file that knows MLflow, which is imported when it is first needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from segbench.record import Record
+
+SWEEP_OVERRIDE = "tracker.parent_run="
+"""Override by which a sweep hands its run to its points; it is not the user's and stays out of records."""
+UNREACHABLE = "unreachable"
+"""Stands for the sweep's run where the store could not be used: its points do not try again."""
+LONGEST_TAG = 5000
+"""Characters that MLflow keeps of a description."""
+COMPARED_BY_LINK = 50
+"""Up to so many runs go into one compare link; more would make an address that browsers cut."""
+
+
+class TrackerError(RuntimeError):
+    """The tracker cannot be used; the message names it, says why, and what to do."""
+
+
+class NoTracker:
+    """tracker=none: the records on disk are all there is."""
+
+    def __init__(self, parent_run: str | None = None) -> None:
+        self.parent_run = parent_run
+
+    def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    def start_sweep(self, name: str, overrides: Sequence[str]) -> None:
+        """No run of its own."""
+
+    def log_point(self, record: Record, folder: Path) -> None:
+        """Nothing to send."""
+
+    def finish_sweep(
+        self, run_id: str, table: Path, report: str, metrics: Mapping[str, float], killed: bool = False
+    ) -> None:
+        """Nothing to send."""
+
+    def where(self, run_id: str | None) -> list[str]:
+        """Nothing to open."""
+        return []
+
+
+class MlflowTracker:
+    """A parent run for a sweep, a child for every point, in an MLflow store."""
+
+    def __init__(self, uri: str, experiment: str, parent_run: str | None = None) -> None:
+        self.uri = uri
+        self.experiment = experiment
+        self.parent_run = parent_run
+
+    @cached_property
+    def _client(self) -> Any:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self.uri)
+
+    @cached_property
+    def _experiment_id(self) -> str:
+        found = self._client.get_experiment_by_name(self.experiment)
+        return str(found.experiment_id if found else self._client.create_experiment(self.experiment))
+
+    def prepare(self) -> None:
+        """Create or open the store and the experiment, in one process, before points need them."""
+        with self._explained():
+            self._check_file()
+            _ = self._experiment_id
+
+    def start_sweep(self, name: str, overrides: Sequence[str]) -> str:
+        """Create the sweep's run and return its id."""
+        with self._explained():
+            tags = {"segbench.kind": "sweep", "segbench.overrides": " ".join(overrides)}
+            run = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
+            return str(run.info.run_id)
+
+    def log_point(self, record: Record, folder: Path) -> None:
+        """Send one point: parameters to compare by, metrics, tags, and the record and configuration as artifacts."""
+        if self.parent_run == UNREACHABLE:
+            return
+        with self._explained():
+            run = self._client.create_run(self._experiment_id, run_name=_point_name(record), tags=self._tags(record))
+            self._log_values(run.info.run_id, record)
+            self._client.log_artifact(run.info.run_id, str(folder / "record.json"))
+            self._client.log_dict(run.info.run_id, record.config, "config.yaml")
+            self._client.set_terminated(run.info.run_id, "FAILED" if record.status == "failed" else "FINISHED")
+
+    def finish_sweep(
+        self, run_id: str, table: Path, report: str, metrics: Mapping[str, float], killed: bool = False
+    ) -> None:
+        """Close the sweep's run with its comparison as description and artifact, and its headline figures."""
+        with self._explained():
+            self._client.set_tag(run_id, "mlflow.note.content", _shortened(report))
+            for name, value in metrics.items():
+                self._client.log_metric(run_id, name, value)
+            self._client.log_artifact(run_id, str(table))
+            ended = "KILLED" if killed else "FAILED" if metrics.get("points/failed") else "FINISHED"
+            self._client.set_terminated(run_id, ended)
+
+    def where(self, run_id: str | None) -> list[str]:
+        """Lines that say how to look at a sweep's runs in the browser."""
+        if self.uri.startswith("sqlite:"):
+            address, lines = "http://127.0.0.1:5000", ["mlflow ui      (in this folder, then open)"]
+        else:
+            address, lines = self.uri, []
+        return [*lines, address + self._page(run_id)]
+
+    def _page(self, run_id: str | None) -> str:
+        if run_id is None:
+            return f"/#/experiments/{self._experiment_id}"
+        mine = f"tags.mlflow.parentRunId = '{run_id}'"
+        children = self._client.search_runs([self._experiment_id], mine, max_results=COMPARED_BY_LINK + 1)
+        if not 2 <= len(children) <= COMPARED_BY_LINK:
+            return f"/#/experiments/{self._experiment_id}/runs/{run_id}"
+        runs = "[" + ",".join(f'"{child.info.run_id}"' for child in reversed(children)) + "]"
+        experiments = f'["{self._experiment_id}"]'
+        return f"/#/compare-runs?runs={urllib.parse.quote(runs)}&experiments={urllib.parse.quote(experiments)}"
+
+    def _tags(self, record: Record) -> dict[str, str]:
+        tags = {
+            "segbench.kind": "point",
+            "segbench.status": record.status,
+            "segbench.commit": str(record.environment.get("commit")),
+            "segbench.machine": str(record.environment.get("host")),
+            "segbench.cpu": str(record.environment.get("cpu")),
+            "segbench.overrides": " ".join(record.overrides),
+        }
+        if record.reason:
+            tags["segbench.reason"] = tags["mlflow.note.content"] = record.reason
+        if self.parent_run:
+            tags["mlflow.parentRunId"] = self.parent_run
+        return tags
+
+    def _log_values(self, run_id: str, record: Record) -> None:
+        from mlflow.entities import Metric, Param
+
+        now = int(1000 * _timestamp(record))
+        metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
+        params = [Param(name, str(value)) for name, value in record.parameters.items()]
+        self._client.log_batch(run_id, metrics=metrics, params=params)
+
+    def _check_file(self) -> None:
+        """Raise at once where the SQLite file is none: MLflow itself would retry for minutes."""
+        if not self.uri.startswith("sqlite:///"):
+            return
+        path = Path(self.uri.removeprefix("sqlite:///"))
+        if path.exists():
+            with sqlite3.connect(path) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise TrackerError(
+                f"the MLflow store tracker.uri={self.uri} cannot be used ({first}): move it away, "
+                "name another one, or use tracker=none"
+            ) from error
+
+
+def _point_name(record: Record) -> str:
+    return " ".join(record.overrides) or "defaults"
+
+
+def _shortened(table: str) -> str:
+    """The first rows of a Markdown table that fit into a description."""
+    lines = table.splitlines()
+    while len(text := "\n".join(lines)) > LONGEST_TAG - 100:
+        lines = lines[:-1]
+    missing = len(table.splitlines()) - len(lines)
+    return text + (f"\n\n{missing} more rows in comparison.csv" if missing else "")
+
+
+def _timestamp(record: Record) -> float:
+    return datetime.fromisoformat(record.started).timestamp()
