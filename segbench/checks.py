@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 
-class Unsupported(ValueError):
+class UnsupportedError(ValueError):
     """A request that is understood but cannot be served here; the message says why and what can."""
 
 

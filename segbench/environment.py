@@ -22,13 +22,14 @@ PACKAGES = ("torch", "numpy", "thop", "timm", "hydra-core", "omegaconf", "mlflow
 
 def describe() -> dict[str, Any]:
     """Everything about the software and the machine that a number may depend on."""
+    backends: Any = torch.backends  # newer than its type stubs
     return {
         **_software(),
         **_machine(),
         "accelerator": _accelerator(),
         "threads": torch.get_num_threads(),
         "threads_interop": torch.get_num_interop_threads(),
-        "fp32_precision": torch.backends.fp32_precision,
+        "fp32_precision": backends.fp32_precision,
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }
 

@@ -13,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from segbench.checks import Unsupported, natural_int, one_of, positive_int
+from segbench.checks import UnsupportedError, natural_int, one_of, positive_int
 from segbench.deploy import switch_to_deploy
 
 FORMS = ("deploy", "train")
@@ -41,7 +41,7 @@ def physical_cores() -> int:
 
 
 def open_device(type: str, threads: int | None = None, index: int = 0) -> torch.device:
-    """Apply the thread count and return the device; `Unsupported` where the machine does not have it.
+    """Apply the thread count and return the device; `UnsupportedError` where the machine does not have it.
 
     `threads=None` takes the physical cores that this process may use.
     """
@@ -51,19 +51,20 @@ def open_device(type: str, threads: int | None = None, index: int = 0) -> torch.
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     available = ["cpu"] + ([accelerator.type] if accelerator else [])
     if type not in available:
-        raise Unsupported(
+        raise UnsupportedError(
             f"device={type} is not available here: PyTorch {torch.__version__} sees {', '.join(available)}"
         )
     count = torch.accelerator.device_count()
     if natural_int("device.index", index) >= count:
-        raise Unsupported(f"device.index={index} is not there: this machine has {type} devices 0 to {count - 1}")
+        raise UnsupportedError(f"device.index={index} is not there: this machine has {type} devices 0 to {count - 1}")
     torch.accelerator.set_device_index(index)
     return torch.device(type, index)
 
 
 def set_float32_precision(fp32_precision: str) -> None:
     """Set what float32 convolutions and matrix products are computed in: `ieee` or `tf32`."""
-    torch.backends.fp32_precision = one_of("precision.fp32_precision", fp32_precision, ("ieee", "tf32"))
+    backends: Any = torch.backends  # newer than its type stubs
+    backends.fp32_precision = one_of("precision.fp32_precision", fp32_precision, ("ieee", "tf32"))
 
 
 def in_form(module: nn.Module, form: str) -> nn.Module:

@@ -28,7 +28,7 @@ def _explain_key(error: OmegaConfBaseException) -> str:
     if "is not in struct" not in first:
         return f"{key}: {first}"
     parent = error.parent_node
-    siblings = sorted(str(name) for name in parent) if parent is not None else []  # type: ignore[attr-defined]
+    siblings = sorted(str(name) for name in parent) if parent is not None else []
     allowed = [name for name in siblings if not name.startswith("_") and name != "hydra"]
     near = difflib.get_close_matches(key.rpartition(".")[2], allowed, n=1)
     hint = f"did you mean {near[0]}? " if near else ""

@@ -21,14 +21,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from segbench import environment
-from segbench.checks import Unsupported, natural_int, one_of
+from segbench.checks import UnsupportedError, natural_int, one_of
 from segbench.config import CONF_DIR, used_parameters
 from segbench.deploy import has_deploy_form
 from segbench.execute import FORMS, Execution, in_form, open_device, place, set_float32_precision
 from segbench.inputs import make_input
 from segbench.measure.activation import peak_activation_bytes
 from segbench.measure.cuda_memory import cuda_peak_bytes
-from segbench.measure.error import FORM_TOLERANCE, relative_error, train_deploy_error
+from segbench.measure.error import relative_error, train_deploy_error
 from segbench.measure.flops_torch import flops_torch
 from segbench.measure.latency import Samples, fixed_protocol
 from segbench.measure.macs_thop import macs_thop
@@ -41,7 +41,7 @@ Metrics = dict[str, float]
 log = logging.getLogger(__name__)
 
 
-class Failure(RuntimeError):
+class GateError(RuntimeError):
     """A point whose result must not be timed; the message says why."""
 
 
@@ -92,9 +92,7 @@ def run(config: DictConfig) -> Outcome:
     return Outcome(record.status, detail, warning, trace)
 
 
-def measure_point(
-    config: DictConfig, overrides: list[str], choices: Mapping[str, Any]
-) -> tuple[Record, str | None]:
+def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str, Any]) -> tuple[Record, str | None]:
     """Measure one point; whatever goes wrong ends in the record's status and reason, and as a traceback."""
     started, clock = datetime.now(UTC), time.perf_counter()
     metrics: Metrics = {}
@@ -103,7 +101,7 @@ def measure_point(
     try:
         _measure(config, metrics, samples)
     except Exception as error:
-        status = "unsupported" if isinstance(error, Unsupported) else "failed"
+        status = "unsupported" if isinstance(error, UnsupportedError) else "failed"
         reason, trace = _one_line(error), traceback.format_exc()
         log.info("%s: %s", status, trace)
     resolved = _plain(config, resolve=True)
@@ -132,14 +130,13 @@ def _measure(config: DictConfig, metrics: Metrics, samples: Samples) -> None:
         module = build_module(config)
         with torch.inference_mode():
             module(x)
-    metrics |= _both_forms(module, x)
-    execution = place(in_form(module, form), x, device, getattr(torch, config.precision.dtype))
-    metrics |= _sizes(execution.module)
-    metrics |= _arithmetic(in_form(module, form), x)
+    metrics |= _forms_agree(module, x, config.precision.tolerance)
+    chosen = in_form(module, form)
+    metrics |= _sizes(module, chosen) | {"macs/thop": macs_thop(chosen, x), "flops/torch": flops_torch(chosen, x)}
+    execution = place(chosen, x, device, getattr(torch, config.precision.dtype))
     with torch.inference_mode():
-        reference = place(in_form(module, "train"), x, device, torch.float32)
-        metrics["error/vs_reference"] = _checked(execution, reference, config.precision.tolerance)
-        del reference
+        metrics["error/vs_reference"] = _checked(execution, place(module, x, device, torch.float32), config.precision)
+        del module
         metrics["memory_bytes/peak_activation"] = peak_activation_bytes(execution.step)
         if device.type == "cuda":
             metrics |= cuda_peak_bytes(execution.step)
@@ -147,58 +144,55 @@ def _measure(config: DictConfig, metrics: Metrics, samples: Samples) -> None:
     metrics |= summary(samples["latency_ms"], config.batch_size)
 
 
-def _both_forms(module: nn.Module, x: Tensor) -> Metrics:
-    """Parameters of the training and the deploy form, and their agreement, which must hold before anything is timed."""
+def _forms_agree(module: nn.Module, x: Tensor, tolerance: float) -> Metrics:
+    """Agreement of training and deploy form, where there are two; `GateError` outside the tolerance."""
+    if not has_deploy_form(module):
+        return {}
+    error = train_deploy_error(module, x)
+    if not error <= tolerance:
+        raise GateError(f"training and deploy form differ by {error:.1e}, allowed is {tolerance:.0e}")
+    return {"error/train_vs_deploy": error}
+
+
+def _sizes(module: nn.Module, chosen: nn.Module) -> Metrics:
+    """Parameters and bytes of both forms, and of the chosen one."""
     deployed = in_form(module, "deploy")
-    metrics: Metrics = {
+    return {
         "parameters/train": parameter_count(module),
         "parameters/deploy": parameter_count(deployed),
+        "memory_bytes/parameters": parameter_bytes(chosen),
         "memory_bytes/parameters_train": parameter_bytes(module),
         "memory_bytes/parameters_deploy": parameter_bytes(deployed),
-    }
-    if has_deploy_form(module):
-        error = train_deploy_error(module, x)
-        if not error <= FORM_TOLERANCE:
-            raise Failure(f"training and deploy form differ by {error:.1e} in float64, allowed is {FORM_TOLERANCE:.0e}")
-        metrics["error/train_vs_deploy"] = error
-    return metrics
-
-
-def _sizes(module: nn.Module) -> Metrics:
-    return {
-        "memory_bytes/parameters": parameter_bytes(module),
-        "memory_bytes/buffers": buffer_bytes(module),
-        "memory_bytes/saved": saved_bytes(module),
+        "memory_bytes/buffers": buffer_bytes(chosen),
+        "memory_bytes/saved": saved_bytes(chosen),
     }
 
 
-def _arithmetic(module: nn.Module, x: Tensor) -> Metrics:
-    return {"macs/thop": macs_thop(module, x), "flops/torch": flops_torch(module, x)}
-
-
-def _checked(execution: Execution, reference: Execution, tolerance: float) -> float:
-    """Error of the step against the eager float32 training form; `Failure` outside the tolerance."""
+def _checked(execution: Execution, reference: Execution, precision: DictConfig) -> float:
+    """Error of the step against the eager float32 training form; `GateError` outside the precision's tolerance."""
     error = relative_error(execution.step(), reference.step())
-    if not error <= tolerance:
-        raise Failure(f"the output differs from the float32 reference by {error:.1e}, allowed is {tolerance:.0e}")
+    if not error <= precision.tolerance:
+        raise GateError(
+            f"the output differs from the float32 reference by {error:.1e}, allowed is {precision.tolerance:.0e}"
+        )
     return error
 
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn the `ValueError`s of configuration, construction and the first call into `Unsupported`."""
+    """Turn the `ValueError`s of configuration, construction and the first call into `UnsupportedError`."""
     try:
         yield
-    except Unsupported:
+    except UnsupportedError:
         raise
     except ValueError as error:
-        raise Unsupported(_one_line(error)) from error
+        raise UnsupportedError(_one_line(error)) from error
 
 
 def _one_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     first = text.splitlines()[0]
-    return first if isinstance(error, ValueError | Failure) else f"{type(error).__name__}: {first}"
+    return first if isinstance(error, ValueError | GateError) else f"{type(error).__name__}: {first}"
 
 
 def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:

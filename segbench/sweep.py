@@ -79,9 +79,9 @@ class SweepCallback(Callback):
         if self.progress:
             self.progress.end(status, detail)
 
-    def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the point and exit by how it ended."""
-        if job_return.status is JobStatus.FAILED:
+        if kwargs["job_return"].status is JobStatus.FAILED:
             return  # Hydra raises what the point could not record
         folder = Path(config.hydra.runtime.output_dir)
         found = record.load(folder / record.FILE_NAME)
@@ -147,7 +147,8 @@ class SweepCallback(Callback):
         try:
             lines = self.tracker.where(self.run_id) if self.tracker else []
         except TrackerError as error:
-            return warn(str(error))
+            warn(str(error))
+            return
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -168,7 +169,7 @@ def sweep_overrides(config: DictConfig) -> list[str]:
     assert isinstance(params, dict)
     typed = list(config.hydra.overrides.task)
     replaced = {override.partition("=")[0] for override in typed}
-    return [f"{key}={value}" for key, value in params.items() if key not in replaced] + typed
+    return [f"{key!s}={value}" for key, value in params.items() if key not in replaced] + typed
 
 
 def count_points(overrides: list[str]) -> int | None:

@@ -9,11 +9,11 @@ import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from segbench.record import Record
+from segbench.record import FILE_NAME, Record
 
 SWEEP_OVERRIDE = "tracker.parent_run="
 """Override by which a sweep hands its run to its points; it is not the user's and stays out of records."""
@@ -62,20 +62,13 @@ class MlflowTracker:
         self.experiment = experiment
         self.parent_run = parent_run
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
-        from mlflow import MlflowClient
+        return _client(self.uri)
 
-        return MlflowClient(tracking_uri=self.uri)
-
-    @cached_property
+    @property
     def _experiment_id(self) -> str:
-        found = self._client.get_experiment_by_name(self.experiment)
-        return str(found.experiment_id if found else self._client.create_experiment(self.experiment))
+        return _experiment_id(self.uri, self.experiment)
 
     def prepare(self) -> None:
         """Create or open the store and the experiment, in one process, before points need them."""
@@ -97,7 +90,7 @@ class MlflowTracker:
         with self._explained():
             run = self._client.create_run(self._experiment_id, run_name=_point_name(record), tags=self._tags(record))
             self._log_values(run.info.run_id, record)
-            self._client.log_artifact(run.info.run_id, str(folder / "record.json"))
+            self._client.log_text(run.info.run_id, (folder / FILE_NAME).read_text(encoding="utf-8"), FILE_NAME)
             self._client.log_dict(run.info.run_id, record.config, "config.yaml")
             self._client.set_terminated(run.info.run_id, "FAILED" if record.status == "failed" else "FINISHED")
 
@@ -174,6 +167,25 @@ class MlflowTracker:
                 f"the MLflow store tracker.uri={self.uri} cannot be used ({first}): move it away, "
                 "name another one, or use tracker=none"
             ) from error
+
+
+@lru_cache(maxsize=1)
+def _client(uri: str) -> Any:
+    """The process's connection to the store at `uri`."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+@lru_cache(maxsize=1)
+def _experiment_id(uri: str, name: str) -> str:
+    """The experiment's id, created where it is not there yet."""
+    found = _client(uri).get_experiment_by_name(name)
+    return str(found.experiment_id if found else _client(uri).create_experiment(name))
 
 
 def _point_name(record: Record) -> str:

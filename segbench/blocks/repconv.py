@@ -47,9 +47,7 @@ class RepConv(nn.Module):
     def _conv_bn(self, kernel_size: int) -> nn.Sequential:
         return nn.Sequential(self._conv(kernel_size, bias=False), nn.BatchNorm2d(self.channels))
 
-    def _conv(
-        self, kernel_size: int, bias: bool, device: str | None = None, dtype: torch.dtype | None = None
-    ) -> nn.Conv2d:
+    def _conv(self, kernel_size: int, bias: bool) -> nn.Conv2d:
         return nn.Conv2d(
             self.in_channels,
             self.channels,
@@ -58,8 +56,6 @@ class RepConv(nn.Module):
             padding=kernel_size // 2,
             groups=self.groups,
             bias=bias,
-            device=device,
-            dtype=dtype,
         )
 
     @property
@@ -69,12 +65,12 @@ class RepConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.is_deployed:
-            out: Tensor = self.activation(self.fused(x))
-            return out
-        total = self.branches[0](x)
-        for branch in self.branches[1:]:
-            total = total + branch(x)
-        out = self.activation(total)
+            total = self.fused(x)
+        else:
+            total = self.branches[0](x)
+            for branch in self.branches[1:]:
+                total = total + branch(x)
+        out: Tensor = self.activation(total)
         return out
 
     @torch.no_grad()
@@ -86,8 +82,8 @@ class RepConv(nn.Module):
         if self.is_deployed:
             return
         folded = [self._fold(branch) for branch in self.branches]
-        like = folded[0][0]
-        fused = self._conv(self.kernel_size, bias=True, device="meta", dtype=like.dtype).to_empty(device=like.device)
+        with torch.random.fork_rng(devices=[]):  # the initial values are overwritten: leave the random state alone
+            fused = self._conv(self.kernel_size, bias=True).to(folded[0][0])
         assert fused.bias is not None
         fused.weight.copy_(torch.stack([kernel for kernel, _ in folded]).sum(dim=0))
         fused.bias.copy_(torch.stack([bias for _, bias in folded]).sum(dim=0))
@@ -98,7 +94,11 @@ class RepConv(nn.Module):
     def _fold(self, branch: nn.Module) -> tuple[Tensor, Tensor]:
         """Kernel (C, C_in / groups, k, k) and bias (C,) of one branch with its batch norm."""
         *convs, norm = branch.children()
-        kernel = self._padded(convs[0].weight) if convs else self._delta(norm.weight)
+        assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
+        kernel = self._delta(norm.weight)
+        if convs:
+            assert isinstance(convs[0], nn.Conv2d)
+            kernel = self._padded(convs[0].weight)
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         return kernel * scale[:, None, None, None], norm.bias - norm.running_mean * scale
 

@@ -15,9 +15,9 @@ class LiveBytes(TorchDispatchMode):
     """Follows every storage that operators create while the mode is active, until it is freed."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.live = 0
-        self.peak = 0
+        super().__init__()  # type: ignore[no-untyped-call]  # untyped in PyTorch
+        self.live: int = 0
+        self.peak: int = 0
         self._known: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(
@@ -54,4 +54,5 @@ def peak_activation_bytes(step: Callable[[], Any]) -> int:
     with LiveBytes() as trace:
         result = step()
     del result
-    return trace.peak
+    peak: int = trace.peak
+    return peak

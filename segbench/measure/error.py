@@ -12,9 +12,6 @@ from torch.utils._pytree import tree_leaves
 
 from segbench.deploy import switch_to_deploy
 
-FORM_TOLERANCE = 1e-10
-"""Largest float64 error allowed between training and deploy form."""
-
 
 def tensors_in(result: Any) -> list[Tensor]:
     """All tensors of a module's result, whatever its structure."""
@@ -42,15 +39,15 @@ def _pair_error(result: Tensor, reference: Tensor) -> float:
 
 
 def train_deploy_error(module: nn.Module, x: Tensor) -> float:
-    """Relative error in float64 between the training and the deploy form of copies of `module`.
+    """Relative error between the training and the deploy form of copies of `module`, in the module's precision.
 
     Batch-norm statistics and affine parameters are randomised first: with the initial ones (mean 0,
     variance 1) a wrong fold would go unnoticed.
     """
-    trained = randomise_norms(copy.deepcopy(module).double().eval())
+    trained = randomise_norms(copy.deepcopy(module).eval())
     deployed = switch_to_deploy(copy.deepcopy(trained))
     with torch.inference_mode():
-        return relative_error(deployed(x.double()), trained(x.double()))
+        return relative_error(deployed(x), trained(x))
 
 
 def randomise_norms(module: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def median_interval(samples: Sequence[float] | NDArray[np.float64], level: float
     below = (values <= np.median(values)).astype(np.float64)
     batch = max(1, math.isqrt(values.size))
     freedom = max(1.0, 1.5 * (values.size / batch - 1))
-    margin = float(stats.t.ppf(0.5 + level / 2, freedom)) * math.sqrt(_variance_of_mean(below, batch))
+    margin = float(special.stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(_variance_of_mean(below, batch))
     return Interval(*(float(q) for q in np.quantile(values, [max(0.0, 0.5 - margin), min(1.0, 0.5 + margin)])))
 
 

@@ -28,8 +28,6 @@ class AdaptivePoolPRCM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         if min(height, width) >= self.pool_size:
-            pooled = functional.adaptive_avg_pool2d(x, self.pool_size)
-        else:
-            pooled = x
-        mixed = self.reduce(self.dropout(self.expand(pooled).relu()))
+            x = functional.adaptive_avg_pool2d(x, self.pool_size)
+        mixed = self.reduce(self.dropout(self.expand(x).relu()))
         return functional.interpolate(mixed, size=(height, width), mode="bilinear", align_corners=True)

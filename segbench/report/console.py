@@ -39,61 +39,79 @@ def _scaled(metric: str, unit: float) -> Callable[[dict[str, float]], str]:
 
 
 def _latency(metrics: dict[str, float]) -> str:
-    return interval(
-        metrics["latency_ms/median"], metrics["latency_ms/ci95_low"], metrics["latency_ms/ci95_high"]
-    )
+    return interval(metrics["latency_ms/median"], metrics["latency_ms/ci95_low"], metrics["latency_ms/ci95_high"])
 
 
 COLUMNS = (
-    Column("parameters/deploy", "parameters\ndeployed", lambda m: count(m["parameters/deploy"])),
-    Column("macs/thop", "MACs (M)\nthop", _scaled("macs/thop", 1e6)),
-    Column("flops/torch", "FLOPs (M)\ntorch", _scaled("flops/torch", 1e6)),
-    Column("memory_bytes/peak_activation", "peak act.\n(KiB)", _scaled("memory_bytes/peak_activation", 1024)),
+    Column("parameters/deploy", "params\ndeploy", lambda m: count(m["parameters/deploy"])),
+    Column("macs/thop", "MACs\n(M)", _scaled("macs/thop", 1e6)),
+    Column("flops/torch", "FLOPs\n(M)", _scaled("flops/torch", 1e6)),
+    Column("memory_bytes/peak_activation", "act. peak\n(KiB)", _scaled("memory_bytes/peak_activation", 1024)),
     Column("latency_ms/median", "latency (ms)\nmedian [95% interval]", _latency),
-    Column("throughput_img_s", "images/s\n", lambda m: significant(m["throughput_img_s"]), max),
+    Column("throughput_img_s", "images/s", lambda m: significant(m["throughput_img_s"]), max),
 )
 
+DISPENSABLE = ("flops/torch", "throughput_img_s", "memory_bytes/peak_activation", "macs/thop")
+"""Columns that a narrow console does without, in this order."""
 
-def rows(records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Headers and cells of the comparison: what was swept, the status where one is not ok, the quantities.
 
-    The best value of each column carries a star.
+def rows(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> tuple[list[str], list[list[str]]]:
+    """Headers and cells of the comparison: what was swept, then the quantities of `columns` that were measured.
+
+    The best value of each column carries a star; a point that did not end ok shows its status for its latency.
     """
     keys = swept_keys(records) or ["model", "block", "channels"]
-    statuses = ["status"] if any(record.status != "ok" for record in records) else []
-    shown = [column for column in COLUMNS if any(column.metric in record.metrics for record in records)]
-    best = {c.metric: c.best([r.metrics[c.metric] for r in records if c.metric in r.metrics]) for c in shown}
+    ok = [record for record in records if record.status == "ok"]
+    shown = [column for column in columns if any(column.metric in record.metrics for record in ok)]
+    best = {c.metric: c.best([r.metrics[c.metric] for r in ok if c.metric in r.metrics]) for c in shown}
 
     def cell(column: Column, record: Record) -> str:
+        if record.status != "ok":
+            return record.status + " " if column.metric == "latency_ms/median" else ""
         if column.metric not in record.metrics:
             return ""
         return column.text(record.metrics) + (BEST if record.metrics[column.metric] == best[column.metric] else " ")
 
     body = [
-        [str(record.parameters.get(key, "")) for key in keys]
-        + [record.status for _ in statuses]
-        + [cell(column, record) for column in shown]
+        [str(record.parameters.get(key, "")) for key in keys] + [cell(column, record) for column in shown]
         for record in records
     ]
-    return [*keys, *statuses, *(column.header for column in shown)], body
+    return [*keys, *(column.header for column in shown)], body
 
 
 def print_comparison(records: Sequence[Record], console: Console) -> None:
-    """Print the table, what the star means, and the reason of every point that did not end ok."""
-    headers, body = rows(records)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    numeric = len(headers) - len(COLUMNS)
-    for position, header in enumerate(headers):
-        table.add_column(header, justify="right" if position >= numeric else "left", no_wrap=True)
-    for cells in body:
-        table.add_row(*(f"[bold green]{escape(c)}[/]" if c.endswith(BEST) else escape(c) for c in cells))
+    """Print the table, what the star means, and the reason of every point that did not end ok.
+
+    Columns that a narrow console has no room for are left out, the least important first, and named.
+    """
+    columns, left_out = list(COLUMNS), []
+    table = _table(records, columns)
+    for metric in DISPENSABLE:
+        if console.measure(table).maximum <= console.width:
+            break
+        left_out.append(metric)
+        columns = [column for column in columns if column.metric != metric]
+        table = _table(records, columns)
     console.print(table)
-    if len(records) > 1:
-        console.print(f"{BEST} best of its column", style="dim", highlight=False)
+    notes = [f"{BEST} best of its column"] if len(records) > 1 else []
+    notes += [f"no room here for {', '.join(left_out)}: see comparison.csv"] if left_out else []
+    if notes:
+        console.print("; ".join(notes), style="dim", highlight=False)
     for record in records:
         if record.reason:
             name = " ".join(record.overrides) or "defaults"
             console.print(f"{name}: {record.status}: {record.reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(records: Sequence[Record], columns: Sequence[Column]) -> Table:
+    headers, body = rows(records, columns)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True)
+    quantities = {column.header for column in columns}
+    for header in headers:
+        table.add_column(header, justify="right" if header in quantities else "left", overflow="fold")
+    for cells in body:
+        table.add_row(*(f"[bold green]{escape(c)}[/]" if c.endswith(BEST) else escape(c) for c in cells))
+    return table
 
 
 def markdown(records: Sequence[Record]) -> str:

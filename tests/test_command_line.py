@@ -1,0 +1,184 @@
+"""The command line as a user meets it: real processes, a real SQLite store."""
+
+import json
+import sqlite3
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, CommandLine
+from golden import tables
+
+QUICK = ("timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1")
+METRICS = (
+    "parameters/train",
+    "parameters/deploy",
+    "macs/thop",
+    "flops/torch",
+    "latency_ms/median",
+    "latency_ms/ci95_low",
+    "latency_ms/ci95_high",
+    "latency_ms/mean",
+    "latency_ms/std",
+    "latency_ms/p95",
+    "latency_ms/n",
+    "throughput_img_s",
+    "memory_bytes/parameters",
+    "memory_bytes/saved",
+    "memory_bytes/peak_activation",
+    "error/vs_reference",
+    "error/train_vs_deploy",
+)
+
+
+def records(folder: Path) -> list[dict]:
+    found = sorted(folder.glob("outputs/**/record.json"), key=lambda path: (path.stat().st_mtime_ns, str(path)))
+    return [json.loads(path.read_text()) for path in found]
+
+
+def test_nine_points_in_files_on_the_console_and_in_mlflow(segbench_in: CommandLine, tmp_path: Path) -> None:
+    done = segbench_in("-m", "block=dw,stm,faststm", "channels=24,64,192", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert max(map(len, done.stdout.split("Records:")[0].splitlines())) <= 100
+
+    found = records(tmp_path)
+    assert [record["status"] for record in found] == ["ok"] * 9
+    for record in found:
+        assert set(METRICS) <= record["metrics"].keys()
+        assert len(record["samples"]["latency_ms"]) == 10
+        assert not any("parent_run" in override for override in record["overrides"])
+        assert {"torch", "mlflow"} <= record["environment"]["packages"].keys()
+        assert record["environment"]["threads"] == 1
+        names = {"dw": "DWBlock", "stm": "STMBlock", "faststm": "FastSTMBlock"}
+        row = next(
+            r for r in tables()["block_ablation"]["equal_channels"] if r["ch"] == record["parameters"]["channels"]
+        )
+        published = row[names[record["parameters"]["block"]]]
+        assert record["metrics"]["parameters/train"] == published["train"]
+        assert record["metrics"]["parameters/deploy"] == published["deploy"]
+
+    sweep = next((tmp_path / "outputs" / "adhoc").iterdir())
+    table = pd.read_csv(sweep / "comparison.csv")
+    assert list(table["latency_ms/median"]) == [record["metrics"]["latency_ms/median"] for record in found]
+    assert (sweep / "0" / ".hydra" / "overrides.yaml").is_file()
+
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("segbench").experiment_id])
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = [run for run in runs if run not in children]
+    assert len(children) == 9
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {(run.data.params["block"], run.data.params["channels"]) for run in children} == {
+        (block, str(channels)) for block in ("dw", "stm", "faststm") for channels in (24, 64, 192)
+    }
+    assert set(METRICS) <= children[0].data.metrics.keys()
+    assert {file.path for file in client.list_artifacts(children[0].info.run_id)} == {"record.json", "config.yaml"}
+    assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["comparison.csv"]
+    assert parent.data.metrics["points/ok"] == 9
+    assert "| faststm | 192 |" in parent.data.tags["mlflow.note.content"]
+    assert all(run.info.run_id in done.stdout for run in children), "the compare link names every child"
+
+
+def test_in_a_sweep_the_other_points_go_on(segbench_in: CommandLine, tmp_path: Path) -> None:
+    done = segbench_in("-m", "block=stm", "channels=0,24,25", "tracker=none", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert [record["status"] for record in records(tmp_path)] == ["unsupported", "ok", "unsupported"]
+    assert "channels=25 is not allowed: it must be even" in done.stdout
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["block=stm", "channels=25"], ["channels=25", "even"]),
+        (["device=cuda"], ["device=cuda", "sees cpu"]),
+        (["form=neither"], ["form=neither", "deploy, train"]),
+        (["resolution=-3"], ["-3", "1 or more"]),
+    ],
+    ids=str,
+)
+def test_a_single_point_that_cannot_be_served_exits_2(
+    segbench_in: CommandLine, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    done = segbench_in(*arguments, "tracker=none", *QUICK)
+    if "device=cuda" in arguments and done.returncode == 0:
+        pytest.skip("this machine has a CUDA device")
+    assert done.returncode == 2
+    assert all(word in done.stdout for word in words), done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert [record["status"] for record in records(tmp_path)] == ["unsupported"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["block=nope"], ["block=nope", "dw, faststm"]),
+        (["-m", "block=dw,nope"], ["block=nope", "dw, faststm"]),
+        (["prcm.num_bases=3"], ["prcm.num_bases", "did you mean num_basis"]),
+        (["chanels=3"], ["chanels", "did you mean channels"]),
+        (["channels=1,2"], ["channels=1,2", "--multirun"]),
+    ],
+    ids=str,
+)
+def test_what_hydra_refuses_is_one_sentence(segbench_in: CommandLine, arguments: list[str], words: list[str]) -> None:
+    done = segbench_in(*arguments)
+    assert done.returncode == 2
+    assert all(word in done.stderr for word in words), done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    traced = segbench_in(*arguments, HYDRA_FULL_ERROR="1")
+    assert traced.returncode != 0 and "Traceback" in traced.stderr
+
+
+def test_an_output_folder_that_cannot_be_written(segbench_in: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file, where the folder should be")
+    for arguments in ([], ["-m", "channels=8,16"]):
+        done = segbench_in(*arguments, *QUICK)
+        assert done.returncode == 2
+        assert "outputs" in done.stderr and "choose a folder that can be written" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_corrupt_store_costs_a_warning_not_the_measurement(segbench_in: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
+    for arguments, count in (([], 1), (["-m", "channels=8,16"], 3)):
+        done = segbench_in(*arguments, *QUICK)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("warning") == 1
+        assert "mlflow.db cannot be used (file is not a database)" in done.stderr and "tracker=none" in done.stderr
+        assert len(records(tmp_path)) == count
+
+
+def test_a_study_sweeps_without_m_and_the_command_line_wins(segbench_in: CommandLine, tmp_path: Path) -> None:
+    done = segbench_in("study=block_ablation/channels", "block=dw", "tracker=none", *QUICK)
+    assert done.returncode == 0, done.stderr
+    found = records(tmp_path)
+    assert [record["parameters"]["channels"] for record in found] == [24, 48, 64, 96, 128, 192]
+    assert {record["parameters"]["block"] for record in found} == {"dw"}
+    assert (tmp_path / "outputs" / "block_ablation" / "channels").is_dir()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    import subprocess
+
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['segbench', '--help']\n"
+        "from segbench.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'mlflow', 'pandas', 'scipy', 'timm', 'thop') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "block: dw, faststm" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_the_store_is_one_that_sqlite_opens(segbench_in: CommandLine, tmp_path: Path) -> None:
+    done = segbench_in(*QUICK)
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        assert connection.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (1,)

@@ -1,0 +1,142 @@
+"""Measurements against known answers."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from segbench.measure.activation import peak_activation_bytes
+from segbench.measure.error import relative_error, train_deploy_error
+from segbench.measure.flops_torch import flops_torch
+from segbench.measure.latency import fixed_protocol
+from segbench.measure.macs_thop import macs_thop
+from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
+
+KIB = 1024
+
+
+def traced(function, *shape: int) -> int:
+    x = torch.ones(shape)
+    with torch.inference_mode():
+        return peak_activation_bytes(lambda: function(x))
+
+
+def test_peak_activation_of_elementwise_chains() -> None:
+    size = 4 * 256
+    assert traced(lambda x: x * 2, 256) == size
+    assert traced(lambda x: (x * 2).relu(), 256) == 2 * size  # the product lives until the result is there
+    assert traced(lambda x: ((x * 2) * 3) * 4, 256) == 2 * size  # the first product is gone by then
+
+
+def test_peak_activation_keeps_what_a_name_holds() -> None:
+    def held(x: torch.Tensor) -> torch.Tensor:
+        first = x * 2
+        second = first * 3
+        return second * first
+
+    assert traced(held, 256) == 3 * 4 * 256
+
+
+def test_peak_activation_counts_no_views_and_no_in_place_results() -> None:
+    assert traced(lambda x: x.view(16, 16).t()[3:], 256) == 0
+    assert traced(lambda x: (x * 2).relu_().view(16, 16), 256) == 4 * 256
+    assert traced(lambda x: torch.chunk(x, 2)[0], 256) == 0
+
+
+def test_peak_activation_follows_changing_sizes() -> None:
+    assert traced(lambda x: torch.cat([x, x]) + 1, 256) == 2 * 2 * KIB
+    assert traced(lambda x: x.double() * 2, 256) == 2 * 2 * KIB
+
+
+def test_peak_activation_of_a_deployed_depthwise_convolution() -> None:
+    conv = nn.Sequential(nn.Conv2d(8, 8, 7, padding=3, groups=8), nn.ReLU()).eval()
+    assert traced(conv, 1, 8, 16, 16) == 2 * 4 * 8 * 16 * 16
+
+
+def test_tracing_leaves_the_module_and_the_random_state_alone() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = torch.random.get_rng_state()
+    peak_activation_bytes(lambda: module(torch.ones(1, 3, 8, 8)))
+    macs_thop(module, torch.ones(1, 3, 8, 8))
+    flops_torch(module, torch.ones(1, 3, 8, 8))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert module.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_arithmetic_of_a_convolution() -> None:
+    conv = nn.Conv2d(8, 16, 3, padding=1, bias=False).eval()
+    macs = 16 * 8 * 9 * 10 * 12
+    x = torch.ones(1, 8, 10, 12)
+    assert macs_thop(conv, x) == macs
+    assert flops_torch(conv, x) == 2 * macs
+
+
+def test_parameters_and_bytes() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    shared = nn.ModuleList([module, module])
+    assert parameter_count(shared) == 3 * 4 * 9 + 4 + 8
+    assert parameter_bytes(module) == 4 * parameter_count(module)
+    assert parameter_bytes(module.to(torch.bfloat16)) == 2 * parameter_count(module)
+    assert buffer_bytes(module) == 2 * 4 * 2 + 8  # two statistics in bfloat16, one 64-bit counter
+    assert saved_bytes(module) > parameter_bytes(module) + buffer_bytes(module)
+
+
+def test_saved_bytes_are_those_of_the_file(tmp_path) -> None:
+    module = nn.Linear(40, 30)
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    # the archive repeats its own name in every entry, so the two differ by a few bytes
+    assert saved_bytes(module) == pytest.approx((tmp_path / "weights.pt").stat().st_size, rel=0.02)
+
+
+def test_relative_error_is_relative_to_the_largest_value() -> None:
+    reference = torch.tensor([1e14, 1.0])
+    assert relative_error(reference + torch.tensor([0.0, 1e10]), reference) == pytest.approx(1e-4)
+    assert relative_error(torch.zeros(3), torch.zeros(3)) == 0
+    assert relative_error([torch.ones(2), {"a": torch.ones(2)}], [torch.ones(2), {"a": torch.zeros(2)}]) == 1
+
+
+def test_relative_error_of_broken_results() -> None:
+    assert math.isinf(relative_error(torch.tensor([math.nan]), torch.ones(1)))
+    assert math.isinf(relative_error(torch.tensor([math.inf]), torch.ones(1)))
+    with pytest.raises(ValueError, match="shapes differ"):
+        relative_error(torch.ones(2), torch.ones(3))
+    with pytest.raises(ValueError):
+        relative_error([torch.ones(2)], [torch.ones(2), torch.ones(2)])
+
+
+class WrongFold(nn.Module):
+    """A module whose deploy form forgets the batch norm's mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x)
+
+    def switch_to_deploy(self) -> None:
+        self.norm.running_mean.zero_()
+
+
+def test_a_wrong_fold_is_seen_although_initial_statistics_would_hide_it() -> None:
+    module = WrongFold().eval()
+    x = torch.randn(1, 4, 8, 8)
+    assert train_deploy_error(module, x) > 1e-2
+    assert bool((module.norm.running_mean == 0).all()) and bool((module.norm.weight == 1).all())
+
+
+def test_fixed_protocol_makes_exactly_the_calls_it_says() -> None:
+    calls: list[int] = []
+    samples = fixed_protocol(lambda: calls.append(1), torch.device("cpu"), warmup_calls=3, timed_calls=5)
+    assert len(calls) == 8
+    assert list(samples) == ["latency_ms"]
+    assert len(samples["latency_ms"]) == 5 and min(samples["latency_ms"]) >= 0
+
+
+@pytest.mark.parametrize(("warmup", "timed", "word"), [(-1, 5, "warmup_calls=-1"), (0, 1, "timed_calls=1")])
+def test_fixed_protocol_refuses_counts_without_an_interval(warmup: int, timed: int, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        fixed_protocol(lambda: None, torch.device("cpu"), warmup_calls=warmup, timed_calls=timed)
