@@ -95,6 +95,8 @@ def run(config: DictConfig) -> Outcome:
 def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str, Any]) -> tuple[Record, str | None]:
     """Measure one point; whatever goes wrong ends in the record's status and reason, and as a traceback."""
     started, clock = datetime.now(UTC), time.perf_counter()
+    resolved = _plain(config, resolve=True)
+    parameters = used_parameters(_plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
     metrics: Metrics = {}
     samples: Samples = {}
     status, reason, trace = "ok", None, None
@@ -104,12 +106,11 @@ def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str
         status = "unsupported" if isinstance(error, UnsupportedError) else "failed"
         reason, trace = _one_line(error), traceback.format_exc()
         log.info("%s: %s", status, trace)
-    resolved = _plain(config, resolve=True)
     record = Record(
         status=status,
         reason=reason,
         overrides=overrides,
-        parameters=used_parameters(_plain(config, resolve=False), resolved, choices),
+        parameters=parameters,
         config=resolved,
         environment=environment.describe(),
         metrics=metrics,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import sqlite3
@@ -19,6 +20,8 @@ SWEEP_OVERRIDE = "tracker.parent_run="
 """Override by which a sweep hands its run to its points; it is not the user's and stays out of records."""
 UNREACHABLE = "unreachable"
 """Stands for the sweep's run where the store could not be used: its points do not try again."""
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Lets the pages of the experiment open with its runs and not with language-model traces."""
 LONGEST_TAG = 5000
 """Characters that MLflow keeps of a description."""
 COMPARED_BY_LINK = 50
@@ -79,7 +82,7 @@ class MlflowTracker:
     def start_sweep(self, name: str, overrides: Sequence[str]) -> str:
         """Create the sweep's run and return its id."""
         with self._explained():
-            tags = {"segbench.kind": "sweep", "segbench.overrides": " ".join(overrides)}
+            tags = {"segbench.kind": "sweep", "segbench.overrides": " ".join(overrides), **_source()}
             run = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
             return str(run.info.run_id)
 
@@ -88,11 +91,18 @@ class MlflowTracker:
         if self.parent_run == UNREACHABLE:
             return
         with self._explained():
-            run = self._client.create_run(self._experiment_id, run_name=_point_name(record), tags=self._tags(record))
+            run = self._client.create_run(
+                self._experiment_id,
+                start_time=_started_ms(record),
+                tags=self._tags(record),
+                run_name=_point_name(record),
+            )
             self._log_values(run.info.run_id, record)
             self._client.log_text(run.info.run_id, (folder / FILE_NAME).read_text(encoding="utf-8"), FILE_NAME)
             self._client.log_dict(run.info.run_id, record.config, "config.yaml")
-            self._client.set_terminated(run.info.run_id, "FAILED" if record.status == "failed" else "FINISHED")
+            status = "FAILED" if record.status == "failed" else "FINISHED"
+            ended_ms = _started_ms(record) + round(1000 * record.duration_s)
+            self._client.set_terminated(run.info.run_id, status, end_time=ended_ms)
 
     def finish_sweep(
         self, run_id: str, table: Path, report: str, metrics: Mapping[str, float], killed: bool = False
@@ -116,7 +126,7 @@ class MlflowTracker:
 
     def _page(self, run_id: str | None) -> str:
         if run_id is None:
-            return f"/#/experiments/{self._experiment_id}"
+            return f"/#/experiments/{self._experiment_id}/runs"
         mine = f"tags.mlflow.parentRunId = '{run_id}'"
         children = self._client.search_runs([self._experiment_id], mine, max_results=COMPARED_BY_LINK + 1)
         if not 2 <= len(children) <= COMPARED_BY_LINK:
@@ -133,7 +143,10 @@ class MlflowTracker:
             "segbench.machine": str(record.environment.get("host")),
             "segbench.cpu": str(record.environment.get("cpu")),
             "segbench.overrides": " ".join(record.overrides),
+            **_source(),
         }
+        if commit := record.environment.get("commit"):
+            tags["mlflow.source.git.commit"] = commit
         if record.reason:
             tags["segbench.reason"] = tags["mlflow.note.content"] = record.reason
         if self.parent_run:
@@ -143,8 +156,7 @@ class MlflowTracker:
     def _log_values(self, run_id: str, record: Record) -> None:
         from mlflow.entities import Metric, Param
 
-        now = int(1000 * _timestamp(record))
-        metrics = [Metric(name, value, now, 0) for name, value in record.metrics.items()]
+        metrics = [Metric(name, value, _started_ms(record), 0) for name, value in record.metrics.items()]
         params = [Param(name, str(value)) for name, value in record.parameters.items()]
         self._client.log_batch(run_id, metrics=metrics, params=params)
 
@@ -185,7 +197,9 @@ def _client(uri: str) -> Any:
 def _experiment_id(uri: str, name: str) -> str:
     """The experiment's id, created where it is not there yet."""
     found = _client(uri).get_experiment_by_name(name)
-    return str(found.experiment_id if found else _client(uri).create_experiment(name))
+    if found:
+        return str(found.experiment_id)
+    return str(_client(uri).create_experiment(name, tags=EXPERIMENT_TAGS))
 
 
 def _point_name(record: Record) -> str:
@@ -201,5 +215,10 @@ def _shortened(table: str) -> str:
     return text + (f"\n\n{missing} more rows in comparison.csv" if missing else "")
 
 
-def _timestamp(record: Record) -> float:
-    return datetime.fromisoformat(record.started).timestamp()
+def _source() -> dict[str, str]:
+    """What MLflow's own pages show as the origin of a run."""
+    return {"mlflow.source.name": "segbench", "mlflow.source.type": "LOCAL", "mlflow.user": getpass.getuser()}
+
+
+def _started_ms(record: Record) -> int:
+    return round(1000 * datetime.fromisoformat(record.started).timestamp())

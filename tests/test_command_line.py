@@ -51,6 +51,7 @@ def test_nine_points_in_files_on_the_console_and_in_mlflow(segbench_in: CommandL
         assert not any("parent_run" in override for override in record["overrides"])
         assert {"torch", "mlflow"} <= record["environment"]["packages"].keys()
         assert record["environment"]["threads"] == 1
+        assert record["parameters"]["prcm.num_basis"] == 8
         names = {"dw": "DWBlock", "stm": "STMBlock", "faststm": "FastSTMBlock"}
         row = next(
             r for r in tables()["block_ablation"]["equal_channels"] if r["ch"] == record["parameters"]["channels"]

@@ -27,7 +27,7 @@ def relative_error(result: Any, reference: Any) -> float:
     shapes = [(tuple(a.shape), tuple(b.shape)) for a, b in pairs]
     if any(found != expected for found, expected in shapes):
         raise ValueError(f"the result's shapes differ from the reference's: {shapes}")
-    return max((_pair_error(a.double(), b.double()) for a, b in pairs), default=0.0)
+    return max((_pair_error(a.detach().double(), b.detach().double()) for a, b in pairs), default=0.0)
 
 
 def _pair_error(result: Tensor, reference: Tensor) -> float:

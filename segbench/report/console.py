@@ -87,7 +87,7 @@ def print_comparison(records: Sequence[Record], console: Console) -> None:
     columns, left_out = list(COLUMNS), []
     table = _table(records, columns)
     for metric in DISPENSABLE:
-        if console.measure(table).maximum <= console.width:
+        if _needed_width(table, console) <= console.width:
             break
         left_out.append(metric)
         columns = [column for column in columns if column.metric != metric]
@@ -101,6 +101,11 @@ def print_comparison(records: Sequence[Record], console: Console) -> None:
         if record.reason:
             name = " ".join(record.overrides) or "defaults"
             console.print(f"{name}: {record.status}: {record.reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _needed_width(table: Table, console: Console) -> int:
+    unlimited = console.options.update(width=10 * WIDTH, max_width=10 * WIDTH)
+    return console.measure(table, options=unlimited).maximum
 
 
 def _table(records: Sequence[Record], columns: Sequence[Column]) -> Table:
