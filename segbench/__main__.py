@@ -6,50 +6,65 @@ import os
 import sys
 from typing import Any
 
-import hydra
-from omegaconf import DictConfig
-
-from segbench.config import CONF_DIR
-
-
-@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
-def point(config: DictConfig) -> Any:
-    """Measure one point."""
-    from segbench.runner import run
-
-    return run(config)
+EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line; errors become one sentence, unless HYDRA_FULL_ERROR=1 asks for the traceback."""
-    from segbench.sweep import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, SweepCallback
-
-    SweepCallback.show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the sentence is made here
     try:
-        point()
+        _compose_and_run(show_tracebacks)
     except KeyboardInterrupt:
-        if SweepCallback.running:
-            SweepCallback.running.interrupted()
+        _stopped("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
-        if SweepCallback.show_tracebacks:
+        _stopped("stopped")
+        if show_tracebacks:
             raise
-        sys.exit(_refuse(error, EXIT_REFUSED, EXIT_FAILED))
+        sys.exit(_refuse(error))
 
 
-def _refuse(error: Exception, refused: int, failed: int) -> int:
+def _compose_and_run(show_tracebacks: bool) -> None:
+    import hydra
+    from omegaconf import DictConfig
+
+    from segbench.config import CONF_DIR
+    from segbench.sweep import SweepCallback
+
+    def point(config: DictConfig) -> Any:
+        from segbench.runner import run
+
+        return run(config)
+
+    SweepCallback.show_tracebacks = show_tracebacks
+    hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(point)()
+
+
+def _stopped(why: str) -> None:
+    """Show what a sweep had measured when it was stopped; a second interruption ends that too."""
+    sweep = sys.modules.get("segbench.sweep")
+    running = sweep.SweepCallback.running if sweep else None
+    try:
+        if running:
+            running.stopped(why)
+    except KeyboardInterrupt:
+        print("segbench: interrupted again", file=sys.stderr)
+
+
+def _refuse(error: Exception) -> int:
     """Print the error as one sentence; returns the exit code."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from segbench.explain import explain
+    from segbench.sweep import EXIT_FAILED, EXIT_REFUSED
 
     print(f"segbench: {explain(error)}", file=sys.stderr)
     if isinstance(error, HydraException | OmegaConfBaseException | OSError):
-        return refused
+        return EXIT_REFUSED
     print("segbench: this is unexpected; HYDRA_FULL_ERROR=1 shows where it happened", file=sys.stderr)
-    return failed
+    return EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 
 class UnsupportedError(ValueError):
     """A request that is understood but cannot be served here; the message says why and what can."""
+
+
+class OddError(ValueError):
+    """An odd number of channels where an even one is needed."""
 
 
 def positive_int(name: str, value: object) -> int:
@@ -33,7 +37,7 @@ def odd_int(name: str, value: object) -> int:
 def even_int(name: str, value: object) -> int:
     """Return `value` if it is a positive even integer, else raise `ValueError`."""
     if positive_int(name, value) % 2 == 1:
-        raise ValueError(f"{name}={value} is not allowed: it must be even (2, 4, 6, ...)")
+        raise OddError(f"{name}={value} is not allowed: it must be even (2, 4, 6, ...)")
     return int(str(value))
 
 
@@ -58,4 +62,20 @@ def equal_width(block: str, channels: int, in_channels: int) -> None:
         raise ValueError(
             f"in_channels={in_channels} is not allowed with channels={channels}: "
             f"{block} cannot change its width, both must be equal"
+        )
+
+
+def multiple_of(stride: int, size: Sequence[int]) -> None:
+    """Raise `ValueError` where a map of this size cannot be halved down to `stride` without a remainder."""
+    if any(length % stride for length in size):
+        found = " x ".join(str(length) for length in size)
+        raise ValueError(f"an input of {found} is not allowed: this network needs multiples of {stride}")
+
+
+def two_voxels(stride: int, size: Sequence[int]) -> None:
+    """Raise `ValueError` where the map at `stride` would be a single voxel, which instance norm refuses."""
+    if all(length // stride <= 1 for length in size):
+        found = " x ".join(str(length) for length in size)
+        raise ValueError(
+            f"an input of {found} is not allowed: at stride {stride} a single voxel is left, instance norm needs two"
         )

@@ -26,7 +26,7 @@ def describe() -> dict[str, Any]:
     return {
         **_software(),
         **_machine(),
-        "accelerator": _accelerator(),
+        "accelerator": _accelerator(torch.cuda.current_device()) if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "threads_interop": torch.get_num_interop_threads(),
         "fp32_precision": backends.fp32_precision,
@@ -56,12 +56,11 @@ def _machine() -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=1)
-def _accelerator() -> dict[str, Any] | None:
-    if not torch.cuda.is_available():
-        return None
-    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+@lru_cache
+def _accelerator(index: int) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(index)
     return {
+        "index": index,
         "name": properties.name,
         "memory_bytes": properties.total_memory,
         "cuda": torch.version.cuda,

@@ -17,6 +17,8 @@ from segbench.checks import UnsupportedError, natural_int, one_of, positive_int
 from segbench.deploy import switch_to_deploy
 
 FORMS = ("deploy", "train")
+FP32_PRECISIONS = ("ieee", "tf32")
+DTYPES = ("float32", "float64", "bfloat16", "float16")
 Step = Callable[[], Any]
 """One forward pass on a fixed input; to be called in `torch.inference_mode()`."""
 
@@ -64,7 +66,13 @@ def open_device(type: str, threads: int | None = None, index: int = 0) -> torch.
 def set_float32_precision(fp32_precision: str) -> None:
     """Set what float32 convolutions and matrix products are computed in: `ieee` or `tf32`."""
     backends: Any = torch.backends  # newer than its type stubs
-    backends.fp32_precision = one_of("precision.fp32_precision", fp32_precision, ("ieee", "tf32"))
+    backends.fp32_precision = one_of("precision.fp32_precision", fp32_precision, FP32_PRECISIONS)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The floating-point type of a precision, by PyTorch's name for it."""
+    dtype: torch.dtype = getattr(torch, one_of("precision.dtype", name, DTYPES))
+    return dtype
 
 
 def in_form(module: nn.Module, form: str) -> nn.Module:

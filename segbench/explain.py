@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 
@@ -33,4 +34,6 @@ def _explain_key(error: OmegaConfBaseException) -> str:
     near = difflib.get_close_matches(key.rpartition(".")[2], allowed, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     group = key.rpartition(".")[0]
-    return f"{key} is not a key: {hint}{group or 'the configuration'} has {', '.join(allowed) or 'no options'}"
+    target = parent.get("_target_") if isinstance(parent, DictConfig) else None
+    owner = f"{group} (here {target})" if target else group or "the configuration"
+    return f"{key} is not a key: {hint}{owner} has {', '.join(allowed) or 'no options'}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from segbench.checks import positive_int
+from segbench.checks import natural_int, positive_int
 
 
 def make_input(shape: Sequence[int], batch_size: int, seed: int) -> Tensor:
@@ -16,6 +16,7 @@ def make_input(shape: Sequence[int], batch_size: int, seed: int) -> Tensor:
     Raises `ValueError` for a size below 1.
     """
     positive_int("batch_size", batch_size)
+    natural_int("seed", seed)
     sizes = [positive_int(f"input.shape[{axis}]", size) for axis, size in enumerate(shape)]
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch_size, *sizes, generator=generator)

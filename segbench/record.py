@@ -50,8 +50,19 @@ class Record:
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:
-    """Write `value` as JSON at `path`, whole or not at all. `OSError` where the folder cannot be written."""
-    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    """Write `value` as JSON at `path`, whole or not at all."""
+    write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write `text` at `path`, whole or not at all. `OSError` names `path` where that is not possible."""
+    try:
+        _replace(text, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(text: str, path: Path) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -92,6 +103,6 @@ def load_sweep(folder: Path) -> tuple[list[tuple[str, Record]], list[str]]:
     for path in sorted(folder.glob(f"*/{FILE_NAME}"), key=order):
         try:
             records.append((path.parent.name, load(path)))
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             broken.append(str(error))
     return records, broken

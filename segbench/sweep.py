@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -19,7 +23,23 @@ from segbench.explain import explain
 from segbench.progress import Progress
 from segbench.track import SWEEP_OVERRIDE, UNREACHABLE, MlflowTracker, NoTracker, TrackerError
 
-EXIT_OK, EXIT_FAILED, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
+
+
+def guarded(method: Callable[..., None]) -> Callable[..., None]:
+    """Hydra only warns of what a callback raises and goes on: say it in one sentence and exit instead."""
+
+    @functools.wraps(method)
+    def call(self: SweepCallback, *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            print(f"segbench: {explain(error)}", file=sys.stderr)
+            if SweepCallback.show_tracebacks:
+                traceback.print_exc()
+            sys.exit(EXIT_FAILED)
+
+    return call
 
 
 class SweepCallback(Callback):
@@ -35,26 +55,33 @@ class SweepCallback(Callback):
         self.tracker: MlflowTracker | NoTracker | None = None
         self.run_id: str | None = None
         self.points: int | None = None
+        self.failed = False
+        self.warned: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "progress": None, "tracker": None}  # what belongs to the launching process
 
+    @guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Prepare the tracker for a single point."""
         self._prepare(config)
         if self.tracker is None:
             config.tracker.parent_run = UNREACHABLE
 
+    @guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Count the points, prepare the tracker, open the sweep's run and hand it to the points."""
+        overrides = sweep_overrides(config)
+        sweeps = parse_sweeps(overrides)
+        for key in ("name", "tracker", "tracker.uri"):
+            if key in sweeps:
+                print(f"segbench: {key} cannot be swept: a sweep has one folder and one tracker", file=sys.stderr)
+                sys.exit(EXIT_REFUSED)
         self.config = config
         SweepCallback.running = self
-        overrides = sweep_overrides(config)
-        self.points = count_points(overrides)
+        self.points = count_points(sweeps)
         self.progress = Progress(self.points)
-        self._prepare(config)
-        if self.tracker:
-            self.run_id = self.tracker.start_sweep(" ".join(overrides), overrides)
+        self._prepare(config, overrides)
         parent = UNREACHABLE if self.tracker is None else self.run_id
         if parent:
             with open_dict(config):
@@ -65,51 +92,63 @@ class SweepCallback(Callback):
         if self.progress:
             self.progress.begin(" ".join(user_overrides(config)))
 
+    @guarded
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Show how it ended."""
         if job_return.status is JobStatus.FAILED:
-            status, detail = "failed", explain(job_return._return_value)
-        else:
-            outcome = job_return.return_value
-            status, detail = outcome.status, outcome.detail
-            if outcome.warning:
-                warn(outcome.warning)
-            if outcome.traceback and self.show_tracebacks:
-                print(outcome.traceback, file=sys.stderr)
+            return  # Hydra raises what the point could not even report
+        outcome = job_return.return_value
+        self.failed |= outcome.status == "failed"
+        if outcome.warning and outcome.warning not in self.warned:
+            self.warned.add(outcome.warning)
+            warn(outcome.warning)
+        if outcome.traceback and self.show_tracebacks:
+            print(outcome.traceback, file=sys.stderr)
         if self.progress:
-            self.progress.end(status, detail)
+            self.progress.end(outcome.status, outcome.detail)
+        elif outcome.unrecorded:
+            warn(outcome.detail)
 
+    @guarded
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the point and exit by how it ended."""
         if kwargs["job_return"].status is JobStatus.FAILED:
-            return  # Hydra raises what the point could not record
+            return
         folder = Path(config.hydra.runtime.output_dir)
+        if kwargs["job_return"].return_value.unrecorded:
+            sys.exit(EXIT_FAILED)
         found = record.load(folder / record.FILE_NAME)
         self._show([found], folder)
         sys.exit({"ok": EXIT_OK, "failed": EXIT_FAILED}.get(found.status, EXIT_REFUSED))
 
+    @guarded
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print the comparison, close the sweep's run and exit by how the points ended."""
         statuses = self._finish(config)
         whole = self.points is None or len(statuses) >= self.points
-        sys.exit(EXIT_OK if whole and "failed" not in statuses else EXIT_FAILED)
+        sys.exit(EXIT_OK if whole and not self.failed and "failed" not in statuses else EXIT_FAILED)
 
-    def interrupted(self) -> None:
-        """Report what was measured before the user stopped the sweep."""
+    def stopped(self, why: str) -> None:
+        """Report what was measured before the sweep was stopped."""
         if self.config is not None:
             done = len(self._finish(self.config, killed=True))
-            print(f"interrupted: {done} of {self.points or 'the'} points are measured and kept", file=sys.stderr)
+            if done:
+                total = self.points or "the"
+                print(f"segbench: {why}: {done} of {total} points are measured and kept", file=sys.stderr)
 
-    def _prepare(self, config: DictConfig) -> None:
+    def _prepare(self, config: DictConfig, overrides: list[str] | None = None) -> None:
+        """Open the tracker, and the sweep's run where `overrides` are given; warn where it cannot be used."""
         tracker = instantiate(config.tracker)
         try:
             tracker.prepare()
+            if overrides is not None:
+                self.run_id = tracker.start_sweep(" ".join(overrides), overrides)
             self.tracker = tracker
         except TrackerError as error:
             warn(f"{error}. Records are kept in the output folder.")
 
     def _finish(self, config: DictConfig, killed: bool = False) -> list[str]:
-        """Write and show the comparison of all points on disk; returns their statuses."""
+        """Show the comparison of all points on disk, write it and track it; returns the points' statuses."""
         from segbench.report.comparison import comparison, headline
 
         SweepCallback.running = None
@@ -120,18 +159,25 @@ class SweepCallback(Callback):
         for reason in broken:
             warn(reason)
         records = [found for _, found in points]
-        comparison(points).to_csv(folder / "comparison.csv", index=False)
+        table = folder / "comparison.csv"
+        if records:
+            try:
+                record.write_text(comparison(points).to_csv(index=False), table)
+            except OSError as error:
+                warn(explain(error))
+                self.failed = True
         if self.tracker and self.run_id:
-            self._track(records, folder, headline(records), killed)
-        self._show(records, folder)
+            self._track(records, table, headline(records), killed)
+        if records or not killed:
+            self._show(records, folder)
         return [found.status for found in records]
 
-    def _track(self, records: list[record.Record], folder: Path, metrics: dict[str, float], killed: bool) -> None:
+    def _track(self, records: list[record.Record], table: Path, metrics: dict[str, float], killed: bool) -> None:
         from segbench.report.console import markdown
 
         assert self.tracker and self.run_id
         try:
-            self.tracker.finish_sweep(self.run_id, folder / "comparison.csv", markdown(records), metrics, killed)
+            self.tracker.finish_sweep(self.run_id, table, markdown(records), metrics, killed)
         except TrackerError as error:
             warn(str(error))
             self.tracker = None
@@ -142,6 +188,9 @@ class SweepCallback(Callback):
         from segbench.report.console import console_width, print_comparison
 
         console = Console(width=console_width())
+        if not records:
+            console.print("No point has a record.", highlight=False)
+            return
         print_comparison(records, console)
         console.print(f"Records: {folder}", markup=False, highlight=False, soft_wrap=True)
         try:
@@ -172,11 +221,15 @@ def sweep_overrides(config: DictConfig) -> list[str]:
     return [f"{key!s}={value}" for key, value in params.items() if key not in replaced] + typed
 
 
-def count_points(overrides: list[str]) -> int | None:
+def parse_sweeps(overrides: list[str]) -> dict[str, Override]:
+    """The overrides that span a sweep, by their keys."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return {override.get_key_element(): override for override in parsed if override.is_sweep_override()}
+
+
+def count_points(sweeps: dict[str, Override]) -> int | None:
     """The number of points that the overrides span, `None` where only Hydra can tell (`glob`)."""
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-        sweeps = {o.get_key_element(): o for o in parsed if o.is_sweep_override()}
-        return math.prod(len(list(o.sweep_string_iterator())) for o in sweeps.values())
+        return math.prod(len(list(override.sweep_string_iterator())) for override in sweeps.values())
     except HydraException:
         return None

@@ -112,14 +112,16 @@ class MlflowTracker:
             self._client.set_tag(run_id, "mlflow.note.content", _shortened(report))
             for name, value in metrics.items():
                 self._client.log_metric(run_id, name, value)
-            self._client.log_artifact(run_id, str(table))
+            if table.exists():
+                self._client.log_artifact(run_id, str(table))
             ended = "KILLED" if killed else "FAILED" if metrics.get("points/failed") else "FINISHED"
             self._client.set_terminated(run_id, ended)
 
     def where(self, run_id: str | None) -> list[str]:
         """Lines that say how to look at a sweep's runs in the browser."""
         if self.uri.startswith("sqlite:"):
-            address, lines = "http://127.0.0.1:5000", ["mlflow ui      (in this folder, then open)"]
+            command = "uv run mlflow ui" if "UV" in os.environ else "mlflow ui"
+            address, lines = "http://127.0.0.1:5000", [f"{command}      (in this folder, then open)"]
         else:
             address, lines = self.uri, []
         return [*lines, address + self._page(run_id)]
@@ -174,7 +176,10 @@ class MlflowTracker:
         try:
             yield
         except Exception as error:
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            origin: BaseException = error
+            while origin.__cause__ or origin.__context__:
+                origin = origin.__cause__ or origin.__context__ or origin
+            first = (str(origin).strip() or type(origin).__name__).splitlines()[0]
             raise TrackerError(
                 f"the MLflow store tracker.uri={self.uri} cannot be used ({first}): move it away, "
                 "name another one, or use tracker=none"

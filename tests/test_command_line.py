@@ -1,8 +1,11 @@
 """The command line as a user meets it: real processes, a real SQLite store."""
 
 import json
+import signal
 import sqlite3
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -99,14 +102,20 @@ def test_in_a_sweep_the_other_points_go_on(segbench_in: CommandLine, tmp_path: P
         (["block=stm", "channels=25"], ["channels=25", "even"]),
         (["device=cuda"], ["device=cuda", "sees cpu"]),
         (["form=neither"], ["form=neither", "deploy, train"]),
-        (["resolution=-3"], ["-3", "1 or more"]),
+        (["channels=0"], ["channels=0 is not allowed", "1 or more"]),
+        (["resolution=-3"], ["resolution=-3", "1 or more"]),
+        (["prcm.num_basis=-1"], ["prcm.num_basis=-1", "1 or more"]),
+        (["block.kernel_size=4"], ["block.kernel_size=4", "odd"]),
+        (["seed=abc"], ["seed=abc", "integer"]),
+        (["timing.timed_calls=1"], ["timing.timed_calls=1", "6 or more"]),
+        (["precision.dtype=foo"], ["precision.dtype=foo", "bfloat16"]),
     ],
     ids=str,
 )
 def test_a_single_point_that_cannot_be_served_exits_2(
     segbench_in: CommandLine, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
-    done = segbench_in(*arguments, "tracker=none", *QUICK)
+    done = segbench_in(*QUICK, *arguments, "tracker=none")
     if "device=cuda" in arguments and done.returncode == 0:
         pytest.skip("this machine has a CUDA device")
     assert done.returncode == 2
@@ -123,6 +132,7 @@ def test_a_single_point_that_cannot_be_served_exits_2(
         (["prcm.num_bases=3"], ["prcm.num_bases", "did you mean num_basis"]),
         (["chanels=3"], ["chanels", "did you mean channels"]),
         (["channels=1,2"], ["channels=1,2", "--multirun"]),
+        (["-m", "prcm=scale,none", "prcm.num_basis=2,4"], ["prcm.num_basis", "Identity"]),
     ],
     ids=str,
 )
@@ -164,8 +174,6 @@ def test_a_study_sweeps_without_m_and_the_command_line_wins(segbench_in: Command
 
 
 def test_help_imports_nothing_heavy() -> None:
-    import subprocess
-
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['segbench', '--help']\n"
         "from segbench.__main__ import main\n"
@@ -174,7 +182,7 @@ def test_help_imports_nothing_heavy() -> None:
         "print([name for name in ('torch', 'mlflow', 'pandas', 'scipy', 'timm', 'thop') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "block: dw, faststm" in done.stdout
+    assert "== Choices (group=option) ==" in done.stdout
     assert done.stdout.strip().endswith("[]")
 
 
@@ -183,3 +191,59 @@ def test_the_store_is_one_that_sqlite_opens(segbench_in: CommandLine, tmp_path: 
     assert done.returncode == 0, done.stderr
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         assert connection.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (1,)
+
+
+def test_what_a_sweep_cannot_sweep(segbench_in: CommandLine) -> None:
+    done = segbench_in("-m", "name=a,b", *QUICK)
+    assert done.returncode == 2
+    assert "name cannot be swept" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_point_whose_record_cannot_be_written(segbench_in: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "sweep" / "1" / "record.json").mkdir(parents=True)
+    done = segbench_in("-m", "channels=8,16,24", *QUICK, "hydra.sweep.dir=sweep")
+    assert done.returncode == 1
+    assert "sweep/1/record.json" in done.stderr and "Traceback" not in done.stderr
+    assert list(pd.read_csv(tmp_path / "sweep" / "comparison.csv")["channels"]) == [8, 24]
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        assert connection.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)
+
+
+def test_a_comparison_that_cannot_be_written(segbench_in: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "sweep" / "comparison.csv").mkdir(parents=True)
+    done = segbench_in("-m", "channels=8,16", *QUICK, "hydra.sweep.dir=sweep", "tracker=none")
+    assert done.returncode == 1
+    assert "comparison.csv" in done.stderr and "params" in done.stdout
+
+
+def test_a_store_that_refuses_runs(segbench_in: CommandLine, tmp_path: Path) -> None:
+    assert segbench_in(*QUICK).returncode == 0
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        connection.execute("CREATE TRIGGER no BEFORE INSERT ON runs BEGIN SELECT RAISE(FAIL, 'the disk is full'); END")
+    done = segbench_in("-m", "channels=8,16", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning") == 1 and "the disk is full" in done.stderr
+    assert len(records(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("points", [0, 2])
+def test_an_interrupted_sweep_keeps_what_it_has(tmp_path: Path, points: int) -> None:
+    """SIGINT before the first point and after the second."""
+    command = [sys.executable, str(ROOT / "run.py"), "-m", "block=dw", "seed=range(0,500)", *QUICK]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while points and len(list(tmp_path.glob("outputs/*/*/*/record.json"))) < points and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if not points:
+        time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    if points:
+        (sweep,) = (tmp_path / "outputs" / "adhoc").iterdir()
+        kept = len(list(sweep.glob("*/record.json")))
+        assert f"interrupted: {kept} of 500 points are measured and kept" in err
+        assert len(pd.read_csv(sweep / "comparison.csv")) == kept >= points
+        with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+            assert connection.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from golden import Case, fill, golden_cases, golden_input, statistics
+from golden import Case, fill, golden_cases, golden_input, statistics, tables
 
 import segbench
 from segbench.deploy import switch_to_deploy
@@ -10,14 +10,7 @@ from segbench.measure.flops_torch import flops_torch
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import parameter_count
 
-
-def covered(case: Case) -> bool:
-    return "model=block" in case.overrides and any(
-        f"block={block}" in case.overrides for block in ("prcm", "repconv", "dw", "stm", "faststm")
-    )
-
-
-CASES = [case for case in golden_cases() if covered(case)]
+CASES = golden_cases()
 
 
 def assert_close(found: dict, expected: dict) -> None:
@@ -28,6 +21,10 @@ def assert_close(found: dict, expected: dict) -> None:
         assert found[name] == pytest.approx(expected[name], abs=1e-9 * largest), name
     assert found["first8"] == pytest.approx(expected["first8"], abs=1e-9 * largest)
     assert found["dot"] == pytest.approx(expected["dot"], abs=1e-9 * largest)
+
+
+def test_all_cases_are_there() -> None:
+    assert len(CASES) == 107
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -53,3 +50,24 @@ def test_counts_equal_the_original(case: Case) -> None:
         switch_to_deploy(module)
         assert macs_thop(module, x) == case.deploy["thop_macs"]
         assert flops_torch(module, x) == case.deploy["flop_counter"]
+
+
+BLOCKS = {"DWBlock": "dw", "STMBlock": "stm", "FastSTMBlock": "faststm"}
+ABLATION = tables()["block_ablation"]
+
+
+@pytest.mark.parametrize("row", ABLATION["equal_channels"], ids=lambda row: str(row["ch"]))
+@pytest.mark.parametrize("name", BLOCKS)
+def test_parameters_of_the_block_ablation(row: dict, name: str) -> None:
+    module = segbench.build([f"block={BLOCKS[name]}", f"channels={row['ch']}"])
+    assert parameter_count(module) == row[name]["train"]
+    assert parameter_count(switch_to_deploy(module)) == row[name]["deploy"]
+
+
+@pytest.mark.parametrize("row", ABLATION["expansion_pairs"], ids=lambda row: str(row["pair"]))
+@pytest.mark.parametrize("name", BLOCKS)
+def test_parameters_of_the_expansion_pairs(row: dict, name: str) -> None:
+    narrow, wide = row["pair"]
+    module = segbench.build([f"block={BLOCKS[name]}", f"in_channels={narrow}", f"channels={wide}"])
+    assert parameter_count(module) == row[name]["train"]
+    assert parameter_count(switch_to_deploy(module)) == row[name]["deploy"]

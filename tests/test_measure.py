@@ -1,6 +1,7 @@
 """Measurements against known answers."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from segbench.measure.activation import peak_activation_bytes
 from segbench.measure.error import relative_error, train_deploy_error
 from segbench.measure.flops_torch import flops_torch
-from segbench.measure.latency import fixed_protocol
+from segbench.measure.latency import check_counts, fixed_protocol
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
 
@@ -52,6 +53,24 @@ def test_peak_activation_follows_changing_sizes() -> None:
 def test_peak_activation_of_a_deployed_depthwise_convolution() -> None:
     conv = nn.Sequential(nn.Conv2d(8, 8, 7, padding=3, groups=8), nn.ReLU()).eval()
     assert traced(conv, 1, 8, 16, 16) == 2 * 4 * 8 * 16 * 16
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: nn.functional.cosine_similarity(x, x * 1.5),
+        lambda x: nn.functional.instance_norm(x),
+        lambda x: nn.functional.scaled_dot_product_attention(x, x, x),
+        lambda x: nn.functional.conv2d(x, torch.ones(4, 4, 3, 3)).relu(),
+    ],
+    ids=["cosine_similarity", "instance_norm", "attention", "conv2d"],
+)
+def test_composite_operators_show_their_parts_in_inference_mode_too(function: Callable) -> None:
+    x = torch.ones(2, 4, 16, 16)
+    with torch.inference_mode():
+        inference = peak_activation_bytes(lambda: function(x))
+    with torch.no_grad():
+        assert inference == peak_activation_bytes(lambda: function(x))
 
 
 def test_tracing_leaves_the_module_and_the_random_state_alone() -> None:
@@ -98,6 +117,11 @@ def test_relative_error_is_relative_to_the_largest_value() -> None:
     assert relative_error([torch.ones(2), {"a": torch.ones(2)}], [torch.ones(2), {"a": torch.zeros(2)}]) == 1
 
 
+def test_a_result_without_tensors_is_not_verified() -> None:
+    with pytest.raises(ValueError, match="no tensor"):
+        relative_error(object(), object())
+
+
 def test_relative_error_of_broken_results() -> None:
     assert math.isinf(relative_error(torch.tensor([math.nan]), torch.ones(1)))
     assert math.isinf(relative_error(torch.tensor([math.inf]), torch.ones(1)))
@@ -136,7 +160,7 @@ def test_fixed_protocol_makes_exactly_the_calls_it_says() -> None:
     assert len(samples["latency_ms"]) == 5 and min(samples["latency_ms"]) >= 0
 
 
-@pytest.mark.parametrize(("warmup", "timed", "word"), [(-1, 5, "warmup_calls=-1"), (0, 1, "timed_calls=1")])
-def test_fixed_protocol_refuses_counts_without_an_interval(warmup: int, timed: int, word: str) -> None:
+@pytest.mark.parametrize(("warmup", "timed", "word"), [(-1, 9, "warmup_calls=-1"), (0, 5, "timed_calls=5")])
+def test_counts_without_an_interval_are_refused(warmup: int, timed: int, word: str) -> None:
     with pytest.raises(ValueError, match=word):
-        fixed_protocol(lambda: None, torch.device("cpu"), warmup_calls=warmup, timed_calls=timed)
+        check_counts(warmup_calls=warmup, timed_calls=timed)

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from segbench.record import Record
+from segbench.report.comparison import swept_keys
 from segbench.report.console import markdown, print_comparison
 from segbench.report.rounding import count, interval, significant
 
@@ -66,6 +67,11 @@ RECORDS = [
     record("dw", 24, 0.2),
     record("stm", 25, 1, status="unsupported", reason="channels=25 is not allowed: it must be even"),
 ]
+
+
+def test_a_key_typed_twice_counts_once() -> None:
+    twice = Record("ok", None, ["seed=1", "seed=2"], {"seed": 2}, {}, {}, {})
+    assert swept_keys([twice]) == []
 
 
 def printed(records: list[Record]) -> str:

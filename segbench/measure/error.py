@@ -21,13 +21,16 @@ def tensors_in(result: Any) -> list[Tensor]:
 def relative_error(result: Any, reference: Any) -> float:
     """Largest absolute difference over the largest absolute reference value, over all tensors, in float64.
 
-    Infinite where the result has a value that is not finite. Raises `ValueError` where shapes differ.
+    Infinite where the result has a value that is not finite. Raises `ValueError` where shapes differ and where
+    there is no tensor to compare.
     """
+    if not tensors_in(reference):
+        raise ValueError(f"a result of type {type(reference).__name__} holds no tensor that could be verified")
     pairs = list(zip(tensors_in(result), tensors_in(reference), strict=True))
     shapes = [(tuple(a.shape), tuple(b.shape)) for a, b in pairs]
     if any(found != expected for found, expected in shapes):
         raise ValueError(f"the result's shapes differ from the reference's: {shapes}")
-    return max((_pair_error(a.detach().double(), b.detach().double()) for a, b in pairs), default=0.0)
+    return max((_pair_error(a.detach().double(), b.detach().double()) for a, b in pairs))
 
 
 def _pair_error(result: Tensor, reference: Tensor) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from segbench.checks import natural_int, positive_int
+from segbench.measure.statistics import FEWEST_SAMPLES
 
 Samples = dict[str, list[float]]
 """Raw samples in milliseconds, by the name of their clock."""
@@ -53,14 +54,18 @@ def clock_for(device: torch.device) -> tuple[Clock, tuple[str, ...]]:
     return synchronised_clock, ("latency_ms",)
 
 
+def check_counts(warmup_calls: int, timed_calls: int) -> None:
+    """Raise `ValueError` for counts that are none or that give no interval."""
+    natural_int("timing.warmup_calls", warmup_calls)
+    if positive_int("timing.timed_calls", timed_calls) < FEWEST_SAMPLES:
+        raise ValueError(f"timing.timed_calls={timed_calls} is not allowed: an interval needs {FEWEST_SAMPLES} or more")
+
+
 def fixed_protocol(step: Callable[[], Any], device: torch.device, warmup_calls: int, timed_calls: int) -> Samples:
     """Call `step` `warmup_calls` times untimed, then `timed_calls` times, each timed by itself.
 
-    Raises `ValueError` for counts that give no interval (fewer than 2 timed calls).
+    The counts have passed `check_counts`.
     """
-    natural_int("timing.warmup_calls", warmup_calls)
-    if positive_int("timing.timed_calls", timed_calls) < 2:
-        raise ValueError(f"timing.timed_calls={timed_calls} is not allowed: an interval needs 2 or more")
     clock, names = clock_for(device)
     for _ in range(warmup_calls):
         step()

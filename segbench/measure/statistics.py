@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+FEWEST_SAMPLES = 6
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -23,15 +25,15 @@ def median_interval(samples: Sequence[float] | NDArray[np.float64], level: float
     """Confidence interval of the median of a correlated series, in its order.
 
     The interval lies between two order statistics. Their distance from the middle follows from the variance
-    of the share of samples below the median, estimated by overlapping batch means of length sqrt(n), so that
+    of the share of samples below the median, estimated by overlapping batch means of length n^(2/3), so that
     neighbouring samples may be correlated; Student's t accounts for the number of batches.
-    Raises `ValueError` for fewer than 2 samples.
+    Raises `ValueError` for fewer than 6 samples: not even smallest to largest would cover 95% of medians.
     """
     values = np.asarray(samples, dtype=np.float64)
-    if values.size < 2:
-        raise ValueError(f"an interval needs at least 2 samples, got {values.size}")
+    if values.size < FEWEST_SAMPLES:
+        raise ValueError(f"an interval needs at least {FEWEST_SAMPLES} samples, got {values.size}")
     below = (values <= np.median(values)).astype(np.float64)
-    batch = max(1, math.isqrt(values.size))
+    batch = round(values.size ** (2 / 3))
     freedom = max(1.0, 1.5 * (values.size / batch - 1))
     margin = float(special.stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(_variance_of_mean(below, batch))
     return Interval(*(float(q) for q in np.quantile(values, [max(0.0, 0.5 - margin), min(1.0, 0.5 + margin)])))
@@ -43,31 +45,30 @@ def _variance_of_mean(values: NDArray[np.float64], batch: int) -> float:
     sums = np.cumsum(np.concatenate([[0.0], values]))
     means = (sums[batch:] - sums[:-batch]) / batch
     squares = float(np.square(means - values.mean()).sum())
-    overlapping = batch * squares / ((n - batch) * (n - batch + 1)) if n > batch else 0.25 / n
+    overlapping = batch * squares / ((n - batch) * (n - batch + 1)) if n > batch else 0.0
     independent = float(values.var()) / n
     return max(overlapping, independent)
 
 
-def summary(samples_ms: Sequence[float], batch_size: int) -> dict[str, float]:
-    """Metrics of a latency series in milliseconds, by their names in the record."""
+def summary(name: str, samples_ms: Sequence[float]) -> dict[str, float]:
+    """Metrics of a latency series in milliseconds, by their names in the record: `name`/median and so on."""
     values = np.asarray(samples_ms, dtype=np.float64)
     interval = median_interval(values)
-    median = float(np.median(values))
     percentiles = np.percentile(values, [5, 25, 75, 95, 99])
     p5, p25, p75, p95, p99 = (float(p) for p in percentiles)
-    return {
-        "latency_ms/median": median,
-        "latency_ms/ci95_low": interval.low,
-        "latency_ms/ci95_high": interval.high,
-        "latency_ms/mean": float(values.mean()),
-        "latency_ms/std": float(values.std(ddof=1)),
-        "latency_ms/min": float(values.min()),
-        "latency_ms/p5": p5,
-        "latency_ms/p25": p25,
-        "latency_ms/p75": p75,
-        "latency_ms/p95": p95,
-        "latency_ms/p99": p99,
-        "latency_ms/iqr": p75 - p25,
-        "latency_ms/n": float(values.size),
-        "throughput_img_s": batch_size * 1000.0 / median,
+    found = {
+        "median": float(np.median(values)),
+        "ci95_low": interval.low,
+        "ci95_high": interval.high,
+        "mean": float(values.mean()),
+        "std": float(values.std(ddof=1)),
+        "min": float(values.min()),
+        "p5": p5,
+        "p25": p25,
+        "p75": p75,
+        "p95": p95,
+        "p99": p99,
+        "iqr": p75 - p25,
+        "n": float(values.size),
     }
+    return {f"{name}/{statistic}": value for statistic, value in found.items()}

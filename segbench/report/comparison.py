@@ -22,8 +22,8 @@ def swept_keys(records: Sequence[Record]) -> list[str]:
     """The keys whose overrides differ between the records, in the order in which they were typed."""
     values: dict[str, set[str]] = {}
     for record in records:
-        for override in record.overrides:
-            key, _, value = override.lstrip("+").partition("=")
+        typed = dict(override.lstrip("+").partition("=")[::2] for override in record.overrides)
+        for key, value in typed.items():
             values.setdefault(key, set()).add(value)
     return [key for key, found in values.items() if len(found) > 1]
 

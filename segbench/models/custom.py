@@ -1,0 +1,43 @@
+"""model=custom: any `nn.Module` on the Python path or in the current folder, with nothing to register."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from torch import nn
+
+
+def custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    """Build `target(**kwargs)`, `target` being package.module.Class; the current folder is looked through as well.
+
+    Raises `ValueError` where the target cannot be found, is refused by Hydra, is not a module, or does not take kwargs.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = instantiate({"_target_": target, **kwargs})
+    except InstantiationException as error:
+        raise ValueError(_explained(target, kwargs, error)) from error
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"model.target={target} is not allowed: it gives a {type(module).__name__}, not an nn.Module")
+    return module
+
+
+def _explained(target: str, kwargs: Mapping[str, Any], error: InstantiationException) -> str:
+    """What is wrong with the target, in one sentence."""
+    cause = error.__cause__ or error
+    given = dict(kwargs)
+    if isinstance(cause, TypeError):
+        try:
+            signature = str(inspect.signature(get_class(target)))
+        except (ValueError, TypeError, ImportError, InstantiationException):
+            signature = ""
+        return f"model.target={target} does not take model.kwargs={given}: {cause}. It is {target}{signature}"
+    reason = str(cause).strip().splitlines()[0]
+    return f"model.target={target} with model.kwargs={given} cannot be built: {type(cause).__name__}: {reason}"

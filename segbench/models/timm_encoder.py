@@ -1,0 +1,82 @@
+"""timm encoders: by name, without weights, with their head or as a pyramid of feature maps.
+
+timm is imported when the first encoder is built. Source: PyTorch Image Models (Wightman 2019).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from segbench.checks import UnsupportedError, positive_int
+
+
+class TimmModule(nn.Module):
+    """A timm module that is re-parameterised by timm itself."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Any:
+        return self.net(x)
+
+    def switch_to_deploy(self) -> None:
+        """Fuse what timm can fuse, in place. Idempotent."""
+        from timm.utils import reparameterize_model
+
+        self.net = reparameterize_model(self.net, inplace=True)
+
+
+def classifier(encoder: str, in_channels: int, num_classes: int) -> TimmModule:
+    """model=encoder: the encoder with its classification head. (N, in_channels, H, W) -> (N, num_classes)."""
+    positive_int("model.num_classes", num_classes)
+    return TimmModule(_create(encoder, in_chans=in_channels, num_classes=num_classes))
+
+
+def features(encoder: str, in_channels: int, strides: Sequence[int]) -> tuple[TimmModule, list[int]]:
+    """The encoder's maps at `strides`, shallow to deep, and their channels.
+
+    Raises `UnsupportedError` where the encoder has no map at one of the strides.
+    """
+    import timm
+
+    known(encoder)
+    try:
+        info = timm.create_model(encoder, pretrained=False, features_only=True).feature_info
+    except (RuntimeError, AttributeError, NotImplementedError) as error:
+        raise UnsupportedError(f"model.encoder={encoder} gives no feature maps ({error}): use model=encoder") from error
+    found = list(info.reduction())
+    missing = [stride for stride in strides if stride not in found]
+    if missing:
+        raise UnsupportedError(
+            f"model.encoder={encoder} has maps at strides {found}, but this decoder needs {list(strides)}"
+        )
+    indices = [len(found) - 1 - found[::-1].index(stride) for stride in strides]
+    net = _create(encoder, in_chans=in_channels, features_only=True, out_indices=indices)
+    return TimmModule(net), [info.channels()[index] for index in indices]
+
+
+def _create(encoder: str, in_chans: int, **options: Any) -> nn.Module:
+    import timm
+
+    known(encoder)
+    positive_int("in_channels", in_chans)
+    if encoder.startswith(("vit_", "deit", "eva")):
+        options["dynamic_img_size"] = True
+    module: nn.Module = timm.create_model(encoder, pretrained=False, in_chans=in_chans, **options)
+    return module
+
+
+def known(encoder: str) -> None:
+    """Raise `ValueError` with the nearest names where timm has no such encoder."""
+    import timm
+
+    if timm.is_model(encoder):
+        return
+    nearest = difflib.get_close_matches(encoder, timm.list_models(), n=5)
+    hint = f"the nearest are {', '.join(nearest)}" if nearest else "see timm.list_models()"
+    raise ValueError(f"model.encoder={encoder} is not an encoder of timm: {hint}")
