@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
 
 _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
@@ -27,11 +30,34 @@ def used_parameters(raw: Mapping[str, Any], resolved: Mapping[str, Any], choices
     names: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for key in _used_keys(raw, POINT_KEYS):
+        node = _lookup(raw, key)
         if key in choices:
             names[key] = choices[key]
-        elif not isinstance(_lookup(raw, key), Mapping | list):
+        elif isinstance(node, list):
+            if not all(_references(item) for item in node):
+                options[key] = str(_lookup(resolved, key))
+        elif not isinstance(node, Mapping):
             (options if "." in key else names)[key] = _lookup(resolved, key)
     return names | options
+
+
+def family_of(encoder: str) -> str | None:
+    """The family of a timm encoder, by the lists in conf/family; `None` for one that is in none."""
+    return _families().get(encoder.partition(".")[0])
+
+
+@lru_cache(maxsize=1)
+def _families() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in sorted((CONF_DIR / "family").glob("*.yaml")):
+        encoders = OmegaConf.load(path).hydra.sweeper.params["model.encoder"]
+        found |= dict.fromkeys(encoders.split(","), path.stem)
+    return found
+
+
+def _references(node: Any) -> list[str]:
+    """The keys that a value refers to by interpolation."""
+    return _REFERENCE.findall(node) if isinstance(node, str) else []
 
 
 def _used_keys(raw: Mapping[str, Any], roots: tuple[str, ...]) -> Iterator[str]:
@@ -43,8 +69,9 @@ def _used_keys(raw: Mapping[str, Any], roots: tuple[str, ...]) -> Iterator[str]:
             return
         seen.add(key)
         node = _lookup(raw, key)
-        references = _REFERENCE.findall(node) if isinstance(node, str) else []
-        if not references or "." not in key:
+        items = node if isinstance(node, list) else [node]
+        references = [reference for item in items for reference in _references(item)]
+        if not references or isinstance(node, list) or "." not in key:
             yield key
         for reference in references:
             yield from visit(reference)
@@ -52,10 +79,6 @@ def _used_keys(raw: Mapping[str, Any], roots: tuple[str, ...]) -> Iterator[str]:
             for child in node:
                 if not str(child).startswith("_"):
                     yield from visit(f"{key}.{child}")
-        elif isinstance(node, list):
-            for item in node:
-                for reference in _REFERENCE.findall(item) if isinstance(item, str) else []:
-                    yield from visit(reference)
 
     for root in roots:
         yield from visit(root)

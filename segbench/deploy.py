@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
 
@@ -14,15 +16,23 @@ class Deployable(nn.Module):
             switch_to_deploy(child)
 
 
+METHODS = ("switch_to_deploy", "reparameterize")
+"""What modules call the switch: `switch_to_deploy` here and in RepVGG, `reparameterize` in timm."""
+
+
 def switch_to_deploy(module: nn.Module) -> nn.Module:
-    """Switch `module` and all its parts that offer `switch_to_deploy`, in place; returns `module`."""
+    """Switch `module` and all its parts that offer a deploy form, in place; returns `module`."""
     for part in list(module.modules()):
-        switch = getattr(part, "switch_to_deploy", None)
-        if callable(switch):
+        if switch := _switch(part):
             switch()
     return module
 
 
 def has_deploy_form(module: nn.Module) -> bool:
-    """Whether any part of `module` offers `switch_to_deploy`."""
-    return any(callable(getattr(part, "switch_to_deploy", None)) for part in module.modules())
+    """Whether any part of `module` offers a deploy form."""
+    return any(_switch(part) for part in module.modules())
+
+
+def _switch(part: nn.Module) -> Callable[[], object] | None:
+    found = (getattr(part, name, None) for name in METHODS)
+    return next((method for method in found if callable(method)), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import logging
 import time
 import traceback
@@ -19,40 +19,28 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from omegaconf.errors import MissingMandatoryValue
+from torch import nn
 
 from segbench import environment
 from segbench.checks import UnsupportedError, natural_int, one_of, positive_int
-from segbench.config import CONF_DIR, used_parameters
-from segbench.deploy import has_deploy_form
+from segbench.config import CONF_DIR, family_of, used_parameters
 from segbench.execute import (
     FORMS,
     FP32_PRECISIONS,
     dtype_named,
-    in_form,
     open_device,
-    place,
     set_float32_precision,
 )
 from segbench.inputs import make_input
-from segbench.measure.activation import peak_activation_bytes
-from segbench.measure.cuda_memory import cuda_peak_bytes
-from segbench.measure.error import relative_error, train_deploy_error
-from segbench.measure.flops_torch import flops_torch
-from segbench.measure.latency import Samples, check_counts, fixed_protocol
-from segbench.measure.macs_thop import macs_thop
-from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
-from segbench.measure.statistics import summary
+from segbench.measure.latency import Samples, check_counts
+from segbench.point import GateError, Metrics, Task, measure
 from segbench.record import Record, save
 from segbench.track import SWEEP_OVERRIDE, TrackerError
 
-Metrics = dict[str, float]
 log = logging.getLogger(__name__)
+LONGEST_REASON = 500
 AXES = ("channels", "in_channels", "resolution", "batch_size")
-
-
-class GateError(RuntimeError):
-    """A point whose result must not be timed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +67,8 @@ def build_module(config: DictConfig) -> nn.Module:
         torch.manual_seed(natural_int("seed", config.seed))
         try:
             module = instantiate(config.model, _convert_="all")
+        except MissingMandatoryValue as error:
+            raise ValueError(f"{error.full_key} is needed: it has no default") from error
         except InstantiationException as error:
             cause = error.__cause__
             raise (cause if isinstance(cause, ValueError) else error) from error
@@ -92,7 +82,7 @@ def run(config: DictConfig) -> Outcome:
     folder = Path(hydra.runtime.output_dir)
     overrides = [override for override in hydra.overrides.task if not override.startswith(SWEEP_OVERRIDE)]
     try:
-        record, trace = measure_point(config, overrides, hydra.runtime.choices)
+        record, trace = measure_point(config, overrides, hydra.runtime.choices, folder)
         save(record, folder)
     except Exception as error:  # without a record this is the only word of the point
         return Outcome("failed", f"no record: {_one_line(error)}", None, traceback.format_exc(), unrecorded=True)
@@ -106,18 +96,23 @@ def run(config: DictConfig) -> Outcome:
     return Outcome(record.status, detail, warning, trace)
 
 
-def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str, Any]) -> tuple[Record, str | None]:
+def measure_point(
+    config: DictConfig, overrides: list[str], choices: Mapping[str, Any], folder: Path
+) -> tuple[Record, str | None]:
     """Measure one point; whatever goes wrong ends in the record's status and reason, and as a traceback."""
     started, clock = datetime.now(UTC), time.perf_counter()
     resolved = _plain(config, resolve=True)
     parameters = used_parameters(_plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
+    if "model.encoder" in parameters:
+        parameters["family"] = family_of(parameters["model.encoder"])
     metrics: Metrics = {}
     samples: Samples = {}
     status, reason, trace = "ok", None, None
     try:
         with _refusals(parameters):
+            _refuse_repetition(folder, overrides, parameters)
             task = _prepare(config, parameters)
-        _measure(task, metrics, samples)
+        measure(task, metrics, samples)
     except Exception as error:
         status = "unsupported" if isinstance(error, UnsupportedError) else "failed"
         reason, trace = _one_line(error), traceback.format_exc()
@@ -137,23 +132,18 @@ def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str
     return record, trace
 
 
-@dataclass(frozen=True)
-class Task:
-    """A point that can be served: everything that measuring it needs, as plain values."""
+_measured: dict[tuple[Path, str], list[str]] = {}
+"""The overrides of the points of a sweep's folder that this process has met, by what they are measured from."""
 
-    module: nn.Module
-    input: Tensor
-    form: str
-    device: torch.device
-    dtype: torch.dtype
-    fp32_precision: str
-    tolerance: float
-    timing: dict[str, int]
 
-    @property
-    def batch_size(self) -> int:
-        """Images, or volumes, in the input."""
-        return self.input.shape[0]
+def _refuse_repetition(folder: Path, overrides: list[str], parameters: Mapping[str, Any]) -> None:
+    """Raise `ValueError` where a point of the same sweep is the same measurement: what differs changes nothing."""
+    first = _measured.setdefault((folder.parent, json.dumps(parameters, default=str)), overrides)
+    unused = [override for override in overrides if override not in first]
+    if unused:
+        raise ValueError(
+            f"{' '.join(unused)} changes nothing here: the point {' '.join(first)} is the same measurement"
+        )
 
 
 def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
@@ -179,59 +169,6 @@ def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
     return task
 
 
-def _measure(task: Task, metrics: Metrics, samples: Samples) -> None:
-    """Fill `metrics` and `samples` in the order in which they are known, so that a failure keeps the first."""
-    metrics |= _forms_agree(task.module, task.input, task.tolerance)
-    chosen = in_form(task.module, task.form)
-    metrics |= {"macs/thop": macs_thop(chosen, task.input), "flops/torch": flops_torch(chosen, task.input)}
-    with torch.inference_mode():
-        reference = place(copy.deepcopy(task.module), task.input, task.device, torch.float32).step()
-        execution = place(chosen, task.input, task.device, task.dtype)
-        metrics |= _sizes(task.module, execution.module)
-        set_float32_precision(task.fp32_precision)
-        metrics["error/vs_reference"] = _checked(execution.step(), reference, task.tolerance)
-        del reference
-        metrics["memory_bytes/peak_activation"] = peak_activation_bytes(execution.step)
-        if task.device.type == "cuda":
-            metrics |= cuda_peak_bytes(execution.step)
-        samples |= fixed_protocol(execution.step, task.device, **task.timing)
-    for name, series in samples.items():
-        metrics |= summary(name, series)
-    metrics["throughput_img_s"] = 1000 * task.batch_size / metrics["latency_ms/median"]
-
-
-def _forms_agree(module: nn.Module, x: Tensor, tolerance: float) -> Metrics:
-    """Agreement of training and deploy form, where there are two; `GateError` outside the tolerance."""
-    if not has_deploy_form(module):
-        return {}
-    error = train_deploy_error(module, x)
-    if not error <= tolerance:
-        raise GateError(f"training and deploy form differ by {error:.1e}, allowed is {tolerance:.0e}")
-    return {"error/train_vs_deploy": error}
-
-
-def _sizes(module: nn.Module, chosen: nn.Module) -> Metrics:
-    """Parameters and bytes of both forms, and of the chosen one."""
-    deployed = in_form(module, "deploy")
-    return {
-        "parameters/train": parameter_count(module),
-        "parameters/deploy": parameter_count(deployed),
-        "memory_bytes/parameters": parameter_bytes(chosen),
-        "memory_bytes/parameters_train": parameter_bytes(module),
-        "memory_bytes/parameters_deploy": parameter_bytes(deployed),
-        "memory_bytes/buffers": buffer_bytes(chosen),
-        "memory_bytes/saved": saved_bytes(chosen),
-    }
-
-
-def _checked(result: Any, reference: Any, tolerance: float) -> float:
-    """Error of the step against the eager float32 training form; `GateError` outside the tolerance."""
-    error = relative_error(result, reference)
-    if not error <= tolerance:
-        raise GateError(f"the output differs from the float32 reference by {error:.1e}, allowed is {tolerance:.0e}")
-    return error
-
-
 @contextmanager
 def _refusals(parameters: Mapping[str, Any]) -> Iterator[None]:
     """Turn the `ValueError`s of configuration, construction and the first call into `UnsupportedError`.
@@ -248,9 +185,10 @@ def _refusals(parameters: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    first = text.splitlines()[0]
-    return first if isinstance(error, ValueError | GateError) else f"{type(error).__name__}: {first}"
+    text = " ".join(str(error).split()) or type(error).__name__
+    if len(text) > LONGEST_REASON:
+        text = text[: LONGEST_REASON - 3] + "..."
+    return text if isinstance(error, ValueError | GateError) else f"{type(error).__name__}: {text}"
 
 
 def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class SweepCallback(Callback):
         self.tracker: MlflowTracker | NoTracker | None = None
         self.run_id: str | None = None
         self.points: int | None = None
+        self.swept: set[str] = set()
         self.failed = False
         self.warned: set[str] = set()
 
@@ -80,6 +81,7 @@ class SweepCallback(Callback):
         self.config = config
         SweepCallback.running = self
         self.points = count_points(sweeps)
+        self.swept = set(sweeps)
         self.progress = Progress(self.points)
         self._prepare(config, overrides)
         parent = UNREACHABLE if self.tracker is None else self.run_id
@@ -90,7 +92,7 @@ class SweepCallback(Callback):
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Show which point runs."""
         if self.progress:
-            self.progress.begin(" ".join(user_overrides(config)))
+            self.progress.begin(" ".join(self._varying(config)))
 
     @guarded
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
@@ -135,6 +137,11 @@ class SweepCallback(Callback):
             if done:
                 total = self.points or "the"
                 print(f"segbench: {why}: {done} of {total} points are measured and kept", file=sys.stderr)
+
+    def _varying(self, config: DictConfig) -> list[str]:
+        """The overrides of a job that differ between the points of the sweep."""
+        typed = user_overrides(config)
+        return [override for override in typed if override.partition("=")[0] in self.swept] or typed
 
     def _prepare(self, config: DictConfig, overrides: list[str] | None = None) -> None:
         """Open the tracker, and the sweep's run where `overrides` are given; warn where it cannot be used."""

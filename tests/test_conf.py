@@ -31,7 +31,15 @@ def parameters(*overrides: str) -> dict:
     return used_parameters(raw, resolved, choices)
 
 
-@pytest.mark.parametrize(("block", "prcm"), list(product(options("block"), options("prcm"))))
+def takes_prcm(block: str) -> bool:
+    return "prcm: ${prcm}" in (CONF_DIR / "block" / f"{block}.yaml").read_text()
+
+
+BLOCKS = [block for block in options("block") if takes_prcm(block)]
+COMPONENTS = [block for block in options("block") if not takes_prcm(block)]
+
+
+@pytest.mark.parametrize(("block", "prcm"), list(product(BLOCKS, options("prcm"))))
 @pytest.mark.parametrize("shape", [(2, 17, 13), (1, 8, 8)], ids=str)
 def test_every_block_takes_every_prcm_in_both_forms(block: str, prcm: str, shape: tuple[int, ...]) -> None:
     module = randomise_norms(segbench.build([f"block={block}", f"prcm={prcm}", "channels=12"])).double()
@@ -55,7 +63,7 @@ def test_blocks_change_their_width(block: str, prcm: str, in_channels: int, chan
         assert relative_error(in_form(module, "deploy")(x), expected) < 1e-4
 
 
-@pytest.mark.parametrize("block", options("block"))
+@pytest.mark.parametrize("block", BLOCKS)
 def test_single_precision_forms_agree(block: str) -> None:
     module = randomise_norms(segbench.build([f"block={block}", "channels=32"]))
     x = torch.randn(1, 32, 32, 32)
@@ -63,15 +71,33 @@ def test_single_precision_forms_agree(block: str) -> None:
         assert relative_error(in_form(module, "deploy")(x), module(x)) < 1e-4
 
 
-@pytest.mark.parametrize(("block", "prcm"), list(product(options("block"), options("prcm"))))
+@pytest.mark.parametrize(("block", "prcm"), list(product(BLOCKS, options("prcm"))))
 def test_a_training_step_reaches_every_parameter(block: str, prcm: str) -> None:
     module = segbench.build([f"block={block}", f"prcm={prcm}", "channels=12"]).train()
     module(torch.randn(4, 12, 8, 8, requires_grad=True)).square().sum().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
+@pytest.mark.parametrize("block", COMPONENTS)
+def test_components_keep_every_value_they_only_move(block: str) -> None:
+    x = torch.randn(2, 12, 5, 7)
+    with torch.inference_mode():
+        out = segbench.build([f"block={block}", "channels=12"])(x)
+    if block in ("chunk", "slice"):
+        assert torch.equal(torch.cat(out, dim=1), x)
+    elif block == "concatenate":
+        assert torch.equal(out, x)
+    elif block == "channel_shuffle":
+        assert torch.equal(out[:, ::2], x[:, :6]) and torch.equal(out[:, 1::2], x[:, 6:])
+    else:
+        assert out.shape[1] == (6 if block == "repconv_half" else 12)
+    assert "prcm" not in parameters(f"block={block}")
+
+
 def test_each_block_brings_its_own_prcm() -> None:
-    expected = {"dw": "scale", "stm": "affine", "faststm": "scale", "repconv": "none", "prcm": "scale"}
+    none = ("repconv", "inverted_bottleneck", "inverted_bottleneck_res", "cmunext", "conv_stem")
+    expected = dict.fromkeys(none, "none") | dict.fromkeys(("dw", "faststm", "prcm"), "scale")
+    expected |= {"stm": "affine", "jeongwon": "scale_two"}
     assert {block: parameters(f"block={block}")["prcm"] for block in expected} == expected
 
 
@@ -126,6 +152,22 @@ def test_every_study_composes(path: Path) -> None:
         (["block=repconv", "in_channels=3"], ["in_channels=3", "block=repconv", "equal"]),
         (["block=prcm", "in_channels=3"], ["in_channels=3", "block=prcm", "equal"]),
         (["seed=-1"], ["seed=-1", "0 or more"]),
+        (["block=chunk", "channels=5"], ["channels=5", "even"]),
+        (["block=mix", "in_channels=3"], ["in_channels=3", "equal"]),
+        (["block=cmunext", "block.depth=0"], ["depth=0", "1 or more"]),
+        (["model=jeongwonnet", "block=repconv"], ["block=repconv cannot change its width"]),
+        (["model=jeongwonnet", "block=prcm"], ["block=prcm cannot change its width"]),
+        (["model=jeongwonnet", "model.widths=[8,16]"], ["model.widths=[8, 16]", "6 widths"]),
+        (["model=jeongwonnet", "model.num_classes=0"], ["model.num_classes=0", "1 or more"]),
+        (["model=cmunext", "model.depths=[1]"], ["model.depths=[1]", "5 values"]),
+        (["model=encoder", "model.encoder=resnet81"], ["model.encoder=resnet81", "resnet18"]),
+        (["model=segmenter", "model.encoder=vit_tiny_patch16_224"], ["strides [16, 16, 16]", "[4, 8, 16, 32]"]),
+        (["model=segmenter", "model.encoder=convnext_tiny", "decoder=unet"], ["strides [4, 8, 16, 32]"]),
+        (["model=custom"], ["model.target is needed"]),
+        (["model=custom", "model.target=torch.nn.Linear"], ["torch.nn.Linear", "in_features"]),
+        (["model=custom", "model.target=pathlib.Path"], ["PosixPath", "not an nn.Module"]),
+        (["model=custom", "model.target=nowhere.Net"], ["nowhere.Net"]),
+        (["model=custom", "model.target=os.system"], ["os.system", "blocklisted"]),
     ],
     ids=str,
 )
@@ -149,5 +191,4 @@ def test_building_leaves_the_random_state_alone_and_is_reproducible() -> None:
 
 def test_only_blocks_with_two_forms_offer_the_switch() -> None:
     two_forms = {block for block in options("block") if has_deploy_form(segbench.build([f"block={block}"]))}
-    assert {"dw", "stm", "faststm", "repconv"} <= two_forms
-    assert "prcm" not in two_forms
+    assert two_forms == {"dw", "stm", "faststm", "repconv", "repconv_half"}

@@ -13,7 +13,7 @@ from hydra.utils import get_class, instantiate
 from torch import nn
 
 
-def custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
+def custom(target: str, kwargs: Mapping[str, Any] | None) -> nn.Module:
     """Build `target(**kwargs)`, `target` being package.module.Class; the current folder is looked through as well.
 
     Raises `ValueError` where the target cannot be found, is refused by Hydra, is not a module, or does not take kwargs.
@@ -21,9 +21,9 @@ def custom(target: str, kwargs: Mapping[str, Any]) -> nn.Module:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        module = instantiate({"_target_": target, **kwargs})
+        module = instantiate({"_target_": target, **(kwargs or {})})
     except InstantiationException as error:
-        raise ValueError(_explained(target, kwargs, error)) from error
+        raise ValueError(_explained(target, kwargs or {}, error)) from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"model.target={target} is not allowed: it gives a {type(module).__name__}, not an nn.Module")
     return module
@@ -39,5 +39,5 @@ def _explained(target: str, kwargs: Mapping[str, Any], error: InstantiationExcep
         except (ValueError, TypeError, ImportError, InstantiationException):
             signature = ""
         return f"model.target={target} does not take model.kwargs={given}: {cause}. It is {target}{signature}"
-    reason = str(cause).strip().splitlines()[0]
+    reason = " ".join(str(cause).split())
     return f"model.target={target} with model.kwargs={given} cannot be built: {type(cause).__name__}: {reason}"
