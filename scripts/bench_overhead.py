@@ -37,7 +37,7 @@ def run(arguments: list[str], folder: Path) -> float:
 
 def sweep(points: int, folder: Path) -> list[Record]:
     """Records of a sweep of `points` points that time every call they make."""
-    timing = ["timing.warmup_calls=0", "timing.timed_calls=20", "device.threads=1"]
+    timing = ["timing=fixed_50_100", "timing.warmup_calls=0", "timing.timed_calls=20", "device.threads=1"]
     run(["-m", "block=dw", "channels=24", f"seed=range(0,{points})", f"name=n{points}", *timing], folder)
     found, broken = load_sweep(next((folder / "outputs" / f"n{points}").iterdir()))
     assert len(found) == points and not broken

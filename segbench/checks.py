@@ -79,3 +79,24 @@ def two_voxels(stride: int, size: Sequence[int]) -> None:
         raise ValueError(
             f"an input of {found} is not allowed: at stride {stride} a single voxel is left, instance norm needs two"
         )
+
+
+def positive_number(name: str, value: object) -> float:
+    """Return `value` if it is a finite number above 0, else raise `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"{name}={value} is not allowed: it must be a number above 0")
+    return float(value)
+
+
+def list_of_positive(name: str, value: object, count: int) -> list[int]:
+    """Return `value` if it lists `count` positive integers, else raise `ValueError`."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
+        raise ValueError(f"{name}={value} is not allowed: it must list {count} values")
+    return [positive_int(f"{name}[{index}]", item) for index, item in enumerate(value)]
+
+
+def boolean(name: str, value: object) -> bool:
+    """Return `value` if it is a truth value, else raise `ValueError`."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value} is not allowed: it must be true or false")
+    return value

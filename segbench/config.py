@@ -46,13 +46,20 @@ def family_of(encoder: str) -> str | None:
     return _families().get(encoder.partition(".")[0])
 
 
+def family_members(family: str) -> list[str]:
+    """The encoders of a family. `ValueError` with the families where there is no such one."""
+    path = CONF_DIR / "family" / f"{family}.yaml"
+    if not path.is_file():
+        allowed = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
+        raise ValueError(f"family={family} is not a choice: family is one of {allowed}")
+    encoders: str = OmegaConf.load(path).hydra.sweeper.params["model.encoder"]
+    return encoders.split(",")
+
+
 @lru_cache(maxsize=1)
 def _families() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for path in sorted((CONF_DIR / "family").glob("*.yaml")):
-        encoders = OmegaConf.load(path).hydra.sweeper.params["model.encoder"]
-        found |= dict.fromkeys(encoders.split(","), path.stem)
-    return found
+    families = sorted(path.stem for path in (CONF_DIR / "family").glob("*.yaml"))
+    return {encoder: family for family in families for encoder in family_members(family)}
 
 
 def _references(node: Any) -> list[str]:
@@ -77,7 +84,7 @@ def _used_keys(raw: Mapping[str, Any], roots: tuple[str, ...]) -> Iterator[str]:
             yield from visit(reference)
         if isinstance(node, Mapping):
             for child in node:
-                if not str(child).startswith("_"):
+                if not str(child).startswith("_") or key.startswith("model.kwargs"):
                     yield from visit(f"{key}.{child}")
 
     for root in roots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 from torch import nn
@@ -21,10 +22,15 @@ METHODS = ("switch_to_deploy", "reparameterize")
 
 
 def switch_to_deploy(module: nn.Module) -> nn.Module:
-    """Switch `module` and all its parts that offer a deploy form, in place; returns `module`."""
-    for part in list(module.modules()):
-        if switch := _switch(part):
-            switch()
+    """Switch `module` to its deploy form, in place, or else its parts; returns `module`.
+
+    A part that offers a switch of its own is responsible for what is inside it.
+    """
+    if switch := _switch(module):
+        switch()
+    else:
+        for child in list(module.children()):
+            switch_to_deploy(child)
     return module
 
 
@@ -34,5 +40,12 @@ def has_deploy_form(module: nn.Module) -> bool:
 
 
 def _switch(part: nn.Module) -> Callable[[], object] | None:
+    """The part's own switch: a method of one of the names that needs no argument (a VAE's sampling does)."""
     found = (getattr(part, name, None) for name in METHODS)
-    return next((method for method in found if callable(method)), None)
+    return next((method for method in found if callable(method) and not _needs_arguments(method)), None)
+
+
+def _needs_arguments(method: Callable[..., object]) -> bool:
+    parameters = inspect.signature(method).parameters.values()
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return any(p.default is p.empty and p.kind not in optional for p in parameters)

@@ -29,6 +29,9 @@ def describe() -> dict[str, Any]:
         "accelerator": _accelerator(torch.cuda.current_device()) if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "threads_interop": torch.get_num_interop_threads(),
+        "affinity": psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "fp32_precision": backends.fp32_precision,
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }

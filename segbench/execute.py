@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
 
 import psutil
 import torch
 from torch import Tensor, nn
 
-from segbench.checks import UnsupportedError, natural_int, one_of, positive_int
+from segbench.checks import UnsupportedError, boolean, natural_int, one_of, positive_int
 from segbench.deploy import switch_to_deploy
 
 FORMS = ("deploy", "train")
 FP32_PRECISIONS = ("ieee", "tf32")
+MEMORY_FORMATS = ("contiguous", "channels_last")
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST_MMAP_THRESHOLD = 32 * 2**20
+COPIED_BYTES = 64 * 2**20
+"""Modules up to this size are copied for every batch of samples."""
+LARGEST_GAP_BYTES = 2**16
+_STARTED_ON = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-Step = Callable[[], Any]
+Step: TypeAlias = Callable[[], Any]
 """One forward pass on a fixed input; to be called in `torch.inference_mode()`."""
 
 
@@ -35,19 +45,52 @@ class Execution:
         """The zero-argument callable that is checked, traced and timed."""
         return partial(self.module, self.input)
 
+    def fresh_step(self) -> Step:
+        """The same on copies that lie elsewhere in memory; of a large module the input alone is copied."""
+        gaps = [torch.empty(random.randrange(1, LARGEST_GAP_BYTES), dtype=torch.uint8) for _ in range(2)]
+        small = sum(tensor.nbytes for tensor in self.module.state_dict().values()) <= COPIED_BYTES
+        module = copy.deepcopy(self.module) if small else self.module
+        step = partial(module, self.input.clone())
+        del gaps
+        return step
+
+
+def usable_processors() -> list[int]:
+    """The processors that this process was started on."""
+    return sorted(_STARTED_ON)
+
 
 def physical_cores() -> int:
     """Physical cores that this process may use, at least 1."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = len(_STARTED_ON)
     return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
 
 
-def open_device(type: str, threads: int | None = None, index: int = 0) -> torch.device:
-    """Apply the thread count and return the device; `UnsupportedError` where the machine does not have it.
+def open_device(
+    type: str,
+    threads: int | None,
+    affinity: Sequence[int] | None,
+    flush_denormal: bool,
+    keep_memory: bool,
+    memory_format: str,
+    index: int = 0,
+    cudnn_benchmark: bool = False,
+    cudnn_deterministic: bool = False,
+) -> torch.device:
+    """Apply a device's settings and return it; `UnsupportedError` where the machine does not have it.
 
-    `threads=None` takes the physical cores that this process may use.
+    `threads=None` takes the physical cores that this process may use, or the processors of `affinity`.
     """
-    torch.set_num_threads(physical_cores() if threads is None else positive_int("device.threads", threads))
+    one_of("device.memory_format", memory_format, MEMORY_FORMATS)
+    if boolean("device.keep_memory", keep_memory):
+        keep_freed_memory()
+    pin_to(affinity)
+    cores = physical_cores() if affinity is None else len(affinity)
+    torch.set_num_threads(cores if threads is None else positive_int("device.threads", threads))
+    if not torch.set_flush_denormal(boolean("device.flush_denormal", flush_denormal)) and flush_denormal:
+        raise UnsupportedError("device.flush_denormal=true is not supported by this processor: use false")
+    torch.backends.cudnn.benchmark = cudnn_benchmark
+    torch.backends.cudnn.deterministic = cudnn_deterministic
     if type == "cpu":
         return torch.device("cpu")
     accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -61,6 +104,36 @@ def open_device(type: str, threads: int | None = None, index: int = 0) -> torch.
         raise UnsupportedError(f"device.index={index} is not there: this machine has {type} devices 0 to {count - 1}")
     torch.accelerator.set_device_index(index)
     return torch.device(type, index)
+
+
+@lru_cache(maxsize=1)
+def keep_freed_memory() -> bool:
+    """Tell the C library to keep freed memory instead of giving it back to the system; whether it agreed.
+
+    By default glibc unmaps large blocks and trims the heap whenever its end is free. Whether a module's activations
+    are served from warm memory or from pages that the kernel must clear first then depends on what else happens to lie
+    in the heap: the same block was seen at 0.64 and at 1.9 ms in one process. It cannot be undone within a process.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False  # not glibc
+    return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1)) and bool(mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD))
+
+
+def pin_to(processors: Sequence[int] | None) -> None:
+    """Keep every thread of this process on `processors`; `None` gives back those it was started on."""
+    if processors is None:
+        chosen = set(_STARTED_ON)
+    else:
+        chosen = {natural_int("device.affinity", processor) for processor in processors}
+        if not chosen or not chosen <= _STARTED_ON:
+            raise UnsupportedError(
+                f"device.affinity={list(processors)} is not allowed: choose among the processors {usable_processors()}"
+            )
+    if hasattr(os, "sched_setaffinity") and os.sched_getaffinity(0) != chosen:
+        for thread in psutil.Process().threads():
+            os.sched_setaffinity(thread.id, chosen)
 
 
 def set_float32_precision(fp32_precision: str) -> None:
@@ -81,6 +154,19 @@ def in_form(module: nn.Module, form: str) -> nn.Module:
     return switch_to_deploy(chosen) if one_of("form", form, FORMS) == "deploy" else chosen
 
 
-def place(module: nn.Module, x: Tensor, device: torch.device, dtype: torch.dtype) -> Execution:
-    """Move a module and its input to where and how they run."""
-    return Execution(module.to(device=device, dtype=dtype), x.to(device=device, dtype=dtype))
+def place(
+    module: nn.Module, x: Tensor, device: torch.device, dtype: torch.dtype, memory_format: str = "contiguous"
+) -> Execution:
+    """Move a module and its input to where and how they run. `channels_last` concerns 4- and 5-dimensional tensors."""
+    module, x = module.to(device=device, dtype=dtype), x.to(device=device, dtype=dtype)
+    if memory_format == "channels_last" and x.ndim in CHANNELS_LAST:
+        layout = CHANNELS_LAST[x.ndim]
+        module, x = _channels_last(module, layout), x.contiguous(memory_format=layout)
+    return Execution(module, x)
+
+
+def _channels_last(module: nn.Module, layout: torch.memory_format) -> nn.Module:
+    for parameter in module.parameters():
+        if parameter.ndim in CHANNELS_LAST and CHANNELS_LAST[parameter.ndim] is layout:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+    return module

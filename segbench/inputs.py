@@ -15,6 +15,8 @@ def make_input(shape: Sequence[int], batch_size: int, seed: int) -> Tensor:
 
     Raises `ValueError` for a size below 1.
     """
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
+        raise ValueError(f"input.shape={shape} is not allowed: it must list sizes, like [3,256,256]")
     positive_int("batch_size", batch_size)
     natural_int("seed", seed)
     sizes = [positive_int(f"input.shape[{axis}]", size) for axis, size in enumerate(shape)]

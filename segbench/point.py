@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from segbench.deploy import has_deploy_form
-from segbench.execute import in_form, place, set_float32_precision
+from segbench.execute import Execution, in_form, place, set_float32_precision
 from segbench.measure.activation import peak_activation_bytes
 from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.measure.error import relative_error, train_deploy_error
 from segbench.measure.flops_torch import flops_torch
-from segbench.measure.latency import Samples, fixed_protocol
+from segbench.measure.latency import BASELINE, AdaptiveProtocol, FixedProtocol
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
-from segbench.measure.statistics import summary
+from segbench.measure.statistics import ratio_interval, summary
 
 Metrics = dict[str, float]
+Samples = dict[str, list[float]]
+Protocol = AdaptiveProtocol | FixedProtocol
 
 
 class GateError(RuntimeError):
@@ -38,7 +39,9 @@ class Task:
     dtype: torch.dtype
     fp32_precision: str
     tolerance: float
-    timing: dict[str, int]
+    memory_format: str
+    timing: Protocol
+    seed: int
 
     @property
     def batch_size(self) -> int:
@@ -46,34 +49,78 @@ class Task:
         return self.input.shape[0]
 
 
-def measure(task: Task, metrics: Metrics, samples: Samples) -> None:
-    """Fill `metrics` and `samples` in the order in which they are known, so that a failure keeps the first."""
-    metrics |= _forms_agree(task.module, task.input, task.tolerance)
+@dataclass
+class Findings:
+    """What is known of a point so far; a failure keeps it."""
+
+    metrics: Metrics = field(default_factory=dict)
+    samples: Samples = field(default_factory=dict)
+    verdicts: dict[str, bool] = field(default_factory=dict)
+
+
+def measure(task: Task, baseline: Task | None, findings: Findings) -> None:
+    """Fill `findings`: agreement of forms, counts, the gate, memory, and last the latency, beside the baseline's."""
+    metrics = findings.metrics
+    metrics |= _forms_agree(task)
     chosen = in_form(task.module, task.form)
     metrics |= {"macs/thop": macs_thop(chosen, task.input), "flops/torch": flops_torch(chosen, task.input)}
     with torch.inference_mode():
-        reference = place(copy.deepcopy(task.module), task.input, task.device, torch.float32).step()
-        execution = place(chosen, task.input, task.device, task.dtype)
+        execution, metrics["error/vs_reference"] = _verified(task, chosen)
         metrics |= _sizes(task.module, execution.module)
-        set_float32_precision(task.fp32_precision)
-        metrics["error/vs_reference"] = _checked(execution.step(), reference, task.tolerance)
-        del reference
         metrics["memory_bytes/peak_activation"] = peak_activation_bytes(execution.step)
         if task.device.type == "cuda":
             metrics |= cuda_peak_bytes(execution.step)
-        samples |= fixed_protocol(execution.step, task.device, **task.timing)
+        makers = [execution.fresh_step]
+        if baseline:
+            _forms_agree(baseline)
+            makers.append(_verified(baseline, in_form(baseline.module, baseline.form))[0].fresh_step)
+        timed = task.timing.measure(makers, task.device, task.seed)
+    findings.samples |= timed.samples
+    findings.verdicts |= timed.verdicts
+    metrics |= {f"timing/{name}": value for name, value in timed.facts.items()}
+    _summarise(findings, task.batch_size)
+
+
+def _summarise(findings: Findings, batch_size: int) -> None:
+    """Derive the statistics from the raw series."""
+    metrics, samples = findings.metrics, findings.samples
     for name, series in samples.items():
-        metrics |= summary(name, series)
-    metrics["throughput_img_s"] = 1000 * task.batch_size / metrics["latency_ms/median"]
+        if name != "batch":
+            metrics |= summary(name, series)
+    metrics["throughput_img_s"] = 1000 * batch_size / metrics["latency_ms/median"]
+    if BASELINE + "latency_ms" in samples:
+        batches = [int(batch) for batch in samples["batch"]]
+        ratio = ratio_interval(samples["latency_ms"], samples[BASELINE + "latency_ms"], batches)
+        metrics["ratio_to_baseline/median"] = ratio.middle
+        metrics["ratio_to_baseline/ci95_low"] = ratio.low
+        metrics["ratio_to_baseline/ci95_high"] = ratio.high
+        findings.verdicts["distinguishable"] = ratio.distinguishable
 
 
-def _forms_agree(module: nn.Module, x: Tensor, tolerance: float) -> Metrics:
+def _verified(task: Task, chosen: nn.Module) -> tuple[Execution, float]:
+    """The module where and how it runs, and its error against the eager float32 training form.
+
+    Raises `GateError` outside the precision's tolerance.
+    """
+    set_float32_precision("ieee")
+    reference = place(copy.deepcopy(task.module), task.input, task.device, torch.float32).step()
+    execution = place(chosen, task.input, task.device, task.dtype, task.memory_format)
+    set_float32_precision(task.fp32_precision)
+    error = relative_error(execution.step(), reference)
+    if not error <= task.tolerance:
+        raise GateError(
+            f"the output differs from the float32 reference by {error:.1e}, allowed is {task.tolerance:.0e}"
+        )
+    return execution, error
+
+
+def _forms_agree(task: Task) -> Metrics:
     """Agreement of training and deploy form, where there are two; `GateError` outside the tolerance."""
-    if not has_deploy_form(module):
+    if not has_deploy_form(task.module):
         return {}
-    error = train_deploy_error(module, x)
-    if not error <= tolerance:
-        raise GateError(f"training and deploy form differ by {error:.1e}, allowed is {tolerance:.0e}")
+    error = train_deploy_error(task.module, task.input)
+    if not error <= task.tolerance:
+        raise GateError(f"training and deploy form differ by {error:.1e}, allowed is {task.tolerance:.0e}")
     return {"error/train_vs_deploy": error}
 
 
@@ -89,11 +136,3 @@ def _sizes(module: nn.Module, chosen: nn.Module) -> Metrics:
         "memory_bytes/buffers": buffer_bytes(chosen),
         "memory_bytes/saved": saved_bytes(chosen),
     }
-
-
-def _checked(result: Any, reference: Any, tolerance: float) -> float:
-    """Error of the step against the eager float32 training form; `GateError` outside the tolerance."""
-    error = relative_error(result, reference)
-    if not error <= tolerance:
-        raise GateError(f"the output differs from the float32 reference by {error:.1e}, allowed is {tolerance:.0e}")
-    return error

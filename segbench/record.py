@@ -22,7 +22,8 @@ class Record:
 
     `overrides` is what the user typed, `config` the whole configuration with every value resolved,
     `parameters` the choices that this point used, by short names. `metrics` derive from `samples`, the raw
-    series in milliseconds. `reason` says in one sentence why a point did not end `ok`.
+    series in milliseconds, and `verdicts` say how far they can be trusted. `reason` says in one sentence why
+    a point did not end `ok`.
     """
 
     status: str
@@ -33,6 +34,7 @@ class Record:
     environment: dict[str, Any]
     metrics: dict[str, float] = field(default_factory=dict)
     samples: dict[str, list[float]] = field(default_factory=dict)
+    verdicts: dict[str, bool] = field(default_factory=dict)
     started: str = ""
     duration_s: float = 0.0
     schema_version: int = SCHEMA_VERSION

@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
@@ -24,7 +25,7 @@ from torch import nn
 
 from segbench import environment
 from segbench.checks import UnsupportedError, natural_int, one_of, positive_int
-from segbench.config import CONF_DIR, family_of, used_parameters
+from segbench.config import CONF_DIR, POINT_KEYS, family_of, used_parameters
 from segbench.execute import (
     FORMS,
     FP32_PRECISIONS,
@@ -32,9 +33,10 @@ from segbench.execute import (
     open_device,
     set_float32_precision,
 )
+from segbench.explain import explain
 from segbench.inputs import make_input
-from segbench.measure.latency import Samples, check_counts
-from segbench.point import GateError, Metrics, Task, measure
+from segbench.measure.error import tensors_in
+from segbench.point import Findings, GateError, Task, measure
 from segbench.record import Record, save
 from segbench.track import SWEEP_OVERRIDE, TrackerError
 
@@ -52,26 +54,30 @@ class Outcome:
     warning: str | None = None
     traceback: str | None = None
     unrecorded: bool = False
+    note: str | None = None
 
 
 def build(overrides: list[str]) -> nn.Module:
     """See `segbench.build`."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("config", overrides)
-    return build_module(config)
+    return build_module(composed(overrides))
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """The configuration of these overrides, whatever Hydra application runs around it."""
+    application = GlobalHydra.instance()
+    around, application.hydra = application.hydra, None
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return compose("config", overrides)
+    finally:
+        application.hydra = around
 
 
 def build_module(config: DictConfig) -> nn.Module:
     """Build the configured module: seeded, training form, eval mode, CPU. `ValueError` where it cannot be built."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(natural_int("seed", config.seed))
-        try:
-            module = instantiate(config.model, _convert_="all")
-        except MissingMandatoryValue as error:
-            raise ValueError(f"{error.full_key} is needed: it has no default") from error
-        except InstantiationException as error:
-            cause = error.__cause__
-            raise (cause if isinstance(cause, ValueError) else error) from error
+        module = _instantiated(config.model)
     assert isinstance(module, nn.Module)
     return module.eval()
 
@@ -93,7 +99,24 @@ def run(config: DictConfig) -> Outcome:
     except TrackerError as error:
         warning = str(error)
         log.warning("not tracked: %s", error)
-    return Outcome(record.status, detail, warning, trace)
+    note = unused_note(overrides, record.parameters)
+    return Outcome(record.status, detail, warning, trace, note=note)
+
+
+def unused_note(overrides: list[str], parameters: Mapping[str, Any]) -> str | None:
+    """Which of the typed keys this point does not use, in one sentence; `None` where it uses them all."""
+    typed = [override.lstrip("+") for override in overrides if not override.startswith(("hydra", "~"))]
+    keys = {override: override.partition("=")[0] for override in typed}
+    unused = [
+        override
+        for override, key in keys.items()
+        if key.partition(".")[0] not in ("name", "tracker", "study", "family", "baseline", "timing", "input")
+        and not any(used == key or used.startswith(f"{key}.") or key.startswith(f"{used}.") for used in parameters)
+        and not any(f"{key}".endswith(f".{used}") for used in parameters)
+    ]
+    if not unused:
+        return None
+    return f"{' '.join(unused)} changes nothing here: model={parameters.get('model')} does not use it"
 
 
 def measure_point(
@@ -105,14 +128,14 @@ def measure_point(
     parameters = used_parameters(_plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
     if "model.encoder" in parameters:
         parameters["family"] = family_of(parameters["model.encoder"])
-    metrics: Metrics = {}
-    samples: Samples = {}
+    findings = Findings()
     status, reason, trace = "ok", None, None
     try:
         with _refusals(parameters):
-            _refuse_repetition(folder, overrides, parameters)
+            _refuse_repetition(folder, overrides, resolved)
             task = _prepare(config, parameters)
-        measure(task, metrics, samples)
+            baseline = _prepare_baseline(config, overrides, task)
+        measure(task, baseline, findings)
     except Exception as error:
         status = "unsupported" if isinstance(error, UnsupportedError) else "failed"
         reason, trace = _one_line(error), traceback.format_exc()
@@ -124,8 +147,9 @@ def measure_point(
         parameters=parameters,
         config=resolved,
         environment=environment.describe(),
-        metrics=metrics,
-        samples=samples,
+        metrics=findings.metrics,
+        samples=findings.samples,
+        verdicts=findings.verdicts,
         started=started.isoformat(timespec="milliseconds"),
         duration_s=time.perf_counter() - clock,
     )
@@ -136,9 +160,10 @@ _measured: dict[tuple[Path, str], list[str]] = {}
 """The overrides of the points of a sweep's folder that this process has met, by what they are measured from."""
 
 
-def _refuse_repetition(folder: Path, overrides: list[str], parameters: Mapping[str, Any]) -> None:
+def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str, Any]) -> None:
     """Raise `ValueError` where a point of the same sweep is the same measurement: what differs changes nothing."""
-    first = _measured.setdefault((folder.parent, json.dumps(parameters, default=str)), overrides)
+    identity = json.dumps([resolved[key] for key in (*POINT_KEYS, "baseline")], default=str)
+    first = _measured.setdefault((folder.parent, identity), overrides)
     unused = [override for override in overrides if override not in first]
     if unused:
         raise ValueError(
@@ -151,22 +176,65 @@ def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
     for axis in AXES:
         if axis in parameters:
             positive_int(axis, parameters[axis])
-    check_counts(**config.timing)
+    timing = _instantiated(config.timing)
     precision = config.precision
     task = Task(
         module=build_module(config),
-        input=make_input(list(config.input.shape), config.batch_size, config.seed),
+        input=make_input(config.input.shape, config.batch_size, config.seed),
         form=one_of("form", config.form, FORMS),
-        device=open_device(**config.device),
+        device=open_device(**_plain(config.device, resolve=True)),
         dtype=dtype_named(precision.dtype),
         fp32_precision=one_of("precision.fp32_precision", precision.fp32_precision, FP32_PRECISIONS),
         tolerance=precision.tolerance,
-        timing=dict(config.timing),
+        memory_format=config.device.memory_format,
+        timing=timing,
+        seed=config.seed,
     )
-    set_float32_precision("ieee")
-    with torch.inference_mode():
-        task.module(task.input)
+    _call_once(task)
     return task
+
+
+def _call_once(task: Task) -> None:
+    """Raise `ValueError` where the module does not take the input, or gives nothing that could be verified."""
+    set_float32_precision("ieee")
+    try:
+        with torch.inference_mode():
+            result = task.module(task.input)
+    except (RuntimeError, AssertionError) as error:
+        shape = " x ".join(str(size) for size in task.input.shape)
+        raise ValueError(f"the module does not take an input of {shape}: {_one_line(error)}") from error
+    if not tensors_in(result):
+        raise ValueError(
+            f"the module gives a {type(result).__name__}: it must give a tensor, or a tuple, list or dict of them"
+        )
+
+
+def _prepare_baseline(config: DictConfig, overrides: list[str], task: Task) -> Task | None:
+    """The same point with the overrides of `baseline`, or `None` without one. `ValueError` names the baseline."""
+    if config.baseline is None:
+        return None
+    if not isinstance(config.baseline, DictConfig):
+        raise ValueError(f"baseline={config.baseline} is not allowed: it must be overrides, like baseline={{block:dw}}")
+    changes = _plain(config.baseline, resolve=True)
+    typed = [o for o in overrides if o.partition("=")[0] not in changes and not o.startswith("baseline")]
+    try:
+        baseline = _prepare(composed([*typed, *(f"{key}={value}" for key, value in changes.items())]), {})
+    except (HydraException, ValueError) as error:
+        raise ValueError(f"baseline={changes} cannot be built: {explain(error)}") from error
+    if baseline.device.type != task.device.type:
+        raise ValueError(f"baseline={changes} is not allowed: both must run on the same kind of device")
+    return baseline
+
+
+def _instantiated(node: DictConfig) -> Any:
+    """What a node with a `_target_` describes; a `ValueError` from the target comes through as it is."""
+    try:
+        return instantiate(node, _convert_="all")
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{error.full_key} is needed: it has no default") from error
+    except InstantiationException as error:
+        cause = error.__cause__
+        raise (cause if isinstance(cause, ValueError) else error) from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segbench import record
+from segbench.config import family_members
 from segbench.explain import explain
 from segbench.progress import Progress
 from segbench.track import SWEEP_OVERRIDE, UNREACHABLE, MlflowTracker, NoTracker, TrackerError
@@ -76,8 +77,12 @@ class SweepCallback(Callback):
         sweeps = parse_sweeps(overrides)
         for key in ("name", "tracker", "tracker.uri"):
             if key in sweeps:
-                print(f"segbench: {key} cannot be swept: a sweep has one folder and one tracker", file=sys.stderr)
-                sys.exit(EXIT_REFUSED)
+                refuse(f"{key} cannot be swept: a sweep has one folder and one tracker")
+        if "family" in sweeps:
+            overrides = join_families(config, sweeps["family"])
+            sweeps = parse_sweeps(overrides)
+        elif config.hydra.runtime.choices.get("family") and "encoder" not in config.model and "model" not in sweeps:
+            refuse("family sweeps model.encoder: it needs model=encoder or model=segmenter")
         self.config = config
         SweepCallback.running = self
         self.points = count_points(sweeps)
@@ -104,6 +109,9 @@ class SweepCallback(Callback):
         if outcome.warning and outcome.warning not in self.warned:
             self.warned.add(outcome.warning)
             warn(outcome.warning)
+        if outcome.note and outcome.note not in self.warned:
+            self.warned.add(outcome.note)
+            warn(outcome.note)
         if outcome.traceback and self.show_tracebacks:
             print(outcome.traceback, file=sys.stderr)
         if self.progress:
@@ -212,6 +220,21 @@ class SweepCallback(Callback):
 def warn(message: str) -> None:
     """One line on stderr."""
     print(f"segbench: warning: {message}", file=sys.stderr)
+
+
+def refuse(message: str) -> NoReturn:
+    """Say why a request cannot be served, and exit."""
+    print(f"segbench: {message}", file=sys.stderr)
+    sys.exit(EXIT_REFUSED)
+
+
+def join_families(config: DictConfig, swept: Override) -> list[str]:
+    """Put the encoders of all swept families in the place of `family`; returns the sweep's overrides."""
+    names = [encoder for family in swept.sweep_string_iterator() for encoder in family_members(family)]
+    task = [o for o in config.hydra.overrides.task if not o.startswith(("family=", "model.encoder="))]
+    with open_dict(config):
+        config.hydra.overrides.task = [*task, f"model.encoder={','.join(names)}"]
+    return sweep_overrides(config)
 
 
 def user_overrides(config: DictConfig) -> list[str]:

@@ -114,8 +114,16 @@ class MlflowTracker:
                 self._client.log_metric(run_id, name, value)
             if table.exists():
                 self._client.log_artifact(run_id, str(table))
+            if killed:
+                self._end_children(run_id)
             ended = "KILLED" if killed else "FAILED" if metrics.get("points/failed") else "FINISHED"
             self._client.set_terminated(run_id, ended)
+
+    def _end_children(self, run_id: str) -> None:
+        """Close the runs of points that were being sent when the sweep was stopped."""
+        left = f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'RUNNING'"
+        for child in self._client.search_runs([self._experiment_id], left):
+            self._client.set_terminated(child.info.run_id, "KILLED")
 
     def where(self, run_id: str | None) -> list[str]:
         """Lines that say how to look at a sweep's runs in the browser."""
@@ -149,6 +157,7 @@ class MlflowTracker:
         }
         if commit := record.environment.get("commit"):
             tags["mlflow.source.git.commit"] = commit
+        tags |= {f"segbench.{name}": str(verdict).lower() for name, verdict in record.verdicts.items()}
         if record.reason:
             tags["segbench.reason"] = tags["mlflow.note.content"] = record.reason
         if self.parent_run:

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, CommandLine
 from golden import tables
 
-QUICK = ("timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1")
+QUICK = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1")
 METRICS = (
     "parameters/train",
     "parameters/deploy",
@@ -191,6 +191,67 @@ def test_the_store_is_one_that_sqlite_opens(segbench_in: CommandLine, tmp_path: 
     assert done.returncode == 0, done.stderr
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
         assert connection.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (1,)
+
+
+def test_a_paired_baseline(segbench_in: CommandLine, tmp_path: Path) -> None:
+    done = segbench_in(
+        "-m", "block=dw,cmunext", "baseline={block:dw}", "timing=quick", "device.threads=1", "channels=32"
+    )
+    assert done.returncode == 0, done.stderr
+    same, other = records(tmp_path)
+    assert other["metrics"]["ratio_to_baseline/median"] > 1.5 and other["verdicts"]["distinguishable"]
+    assert 0.8 < same["metrics"]["ratio_to_baseline/median"] < 1.25
+    for record in (same, other):
+        low, high = (record["metrics"][f"ratio_to_baseline/ci95_{end}"] for end in ("low", "high"))
+        assert low <= record["metrics"]["ratio_to_baseline/median"] <= high
+        assert len(record["samples"]["baseline_latency_ms"]) == len(record["samples"]["latency_ms"])
+        assert {"steady", "contended", "converged", "warmed_up"} <= record["verdicts"].keys()
+    assert "ratio to baseline" in done.stdout
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        (count,) = connection.execute("SELECT count(*) FROM tags WHERE key = 'segbench.distinguishable'").fetchone()
+    assert count == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["baseline={block:nope}"], ["baseline={'block': 'nope'} cannot be built", "block is one of"]),
+        (["block=dw", "channels=25", "baseline={block:stm}"], ["baseline={'block': 'stm'}", "channels=25", "even"]),
+        (["baseline=dw"], ["baseline=dw", "{block:dw}"]),
+        (["timing.target_percent=0"], ["timing.target_percent=0", "above 0"]),
+        (["timing.budget_s=1e-6"], ["timing.budget_s=1e-06 is too short for one sample"]),
+        (["timing.fewest_batches=2"], ["timing.fewest_batches=2", "6 or more"]),
+        (["device.affinity=[977]"], ["device.affinity=[977]", "choose among the processors"]),
+        (["device.memory_format=columns"], ["device.memory_format=columns", "channels_last"]),
+        (["input.shape=[3,16,16]"], ["does not take an input of 1 x 3 x 16 x 16"]),
+    ],
+    ids=str,
+)
+def test_timing_that_cannot_be_served(segbench_in: CommandLine, arguments: list[str], words: list[str]) -> None:
+    done = segbench_in(*arguments, "tracker=none")
+    assert done.returncode == 2
+    assert all(word in done.stdout for word in words), done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_axis_that_changes_nothing_is_answered(segbench_in: CommandLine, tmp_path: Path) -> None:
+    small = ("model.widths=[4,4,4,4,4,4]", "resolution=32", "tracker=none", *QUICK)
+    done = segbench_in("-m", "model=jeongwonnet", "channels=24,48", *small)
+    assert done.returncode == 0, done.stderr
+    assert [record["status"] for record in records(tmp_path)] == ["ok", "unsupported"]
+    assert "channels=48 changes nothing here" in done.stdout
+    single = segbench_in("model=jeongwonnet", "channels=24", *small)
+    assert "channels=24 changes nothing here: model=jeongwonnet does not use it" in single.stderr
+
+
+def test_families_are_swept_together(segbench_in: CommandLine, tmp_path: Path) -> None:
+    arguments = ("model.num_classes=2", "resolution=32", "tracker=none", *QUICK)
+    done = segbench_in("-m", "model=encoder", "family=lcnet,mobilenetv2", *arguments)
+    assert done.returncode == 0, done.stderr
+    found = [(record["parameters"]["model.encoder"], record["parameters"]["family"]) for record in records(tmp_path)]
+    assert found == [("lcnet_100", "lcnet"), ("lcnet_150", "lcnet"), ("mobilenetv2_100", "mobilenetv2")]
+    refused = segbench_in("family=lcnet")
+    assert refused.returncode == 2 and "it needs model=encoder or model=segmenter" in refused.stderr
 
 
 def test_what_a_sweep_cannot_sweep(segbench_in: CommandLine) -> None:

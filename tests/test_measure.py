@@ -1,6 +1,7 @@
 """Measurements against known answers."""
 
 import math
+import time
 from collections.abc import Callable
 
 import pytest
@@ -10,9 +11,10 @@ from torch import nn
 from segbench.measure.activation import peak_activation_bytes
 from segbench.measure.error import relative_error, train_deploy_error
 from segbench.measure.flops_torch import flops_torch
-from segbench.measure.latency import check_counts, fixed_protocol
+from segbench.measure.latency import AdaptiveProtocol, FixedProtocol
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
+from segbench.measure.statistics import ratio_interval
 
 KIB = 1024
 
@@ -152,15 +154,96 @@ def test_a_wrong_fold_is_seen_although_initial_statistics_would_hide_it() -> Non
     assert bool((module.norm.running_mean == 0).all()) and bool((module.norm.weight == 1).all())
 
 
-def test_fixed_protocol_makes_exactly_the_calls_it_says() -> None:
+CPU = torch.device("cpu")
+
+
+def test_the_fixed_protocol_makes_exactly_the_calls_it_says() -> None:
     calls: list[int] = []
-    samples = fixed_protocol(lambda: calls.append(1), torch.device("cpu"), warmup_calls=3, timed_calls=5)
-    assert len(calls) == 8
-    assert list(samples) == ["latency_ms"]
-    assert len(samples["latency_ms"]) == 5 and min(samples["latency_ms"]) >= 0
+    timed = FixedProtocol(warmup_calls=3, timed_calls=8).measure([lambda: lambda: calls.append(1)], CPU)
+    assert len(calls) == 11
+    assert len(timed.samples["latency_ms"]) == 8 and min(timed.samples["latency_ms"]) >= 0
 
 
 @pytest.mark.parametrize(("warmup", "timed", "word"), [(-1, 9, "warmup_calls=-1"), (0, 5, "timed_calls=5")])
 def test_counts_without_an_interval_are_refused(warmup: int, timed: int, word: str) -> None:
     with pytest.raises(ValueError, match=word):
-        check_counts(warmup_calls=warmup, timed_calls=timed)
+        FixedProtocol(warmup_calls=warmup, timed_calls=timed)
+
+
+def adaptive(**changes: float) -> AdaptiveProtocol:
+    defaults = {
+        "target_percent": 50.0,
+        "budget_s": 0.3,
+        "warmup_budget_s": 0.1,
+        "batch_s": 0.01,
+        "fewest_batches": 6,
+        "retries": 0,
+    }
+    return AdaptiveProtocol(**{**defaults, **changes})  # type: ignore[arg-type]  # tests choose the fields
+
+
+def busy(microseconds: float) -> Callable[[], None]:
+    """A step of a known length."""
+
+    def step() -> None:
+        end = time.perf_counter_ns() + 1000 * microseconds
+        while time.perf_counter_ns() < end:
+            pass
+
+    return step
+
+
+def test_the_adaptive_protocol_pairs_what_it_times_in_batches_of_copies() -> None:
+    made: list[int] = []
+
+    def maker(step: Callable[[], None]) -> Callable[[], Callable[[], None]]:
+        def make() -> Callable[[], None]:
+            made.append(1)
+            return step
+
+        return make
+
+    timed = adaptive().measure([maker(busy(300)), maker(busy(200))], CPU)
+    batches = timed.samples["batch"]
+    assert len(timed.samples["latency_ms"]) == len(timed.samples["baseline_latency_ms"]) == len(batches)
+    assert len(set(batches)) >= 6 and len(made) == 2 * (len(set(batches)) + 1)
+    ratio = ratio_interval(timed.samples["latency_ms"], timed.samples["baseline_latency_ms"], batches)
+    assert ratio.middle == pytest.approx(1.5, rel=0.1)
+    assert timed.verdicts.keys() == {"steady", "contended", "warmed_up", "converged"}
+
+
+def test_short_steps_are_timed_several_calls_at_a_time() -> None:
+    timed = adaptive().measure([lambda: lambda: None], CPU)
+    assert timed.facts["inner_calls"] > 100
+    assert timed.facts["timer_floor_ms"] < 1e-3, "an empty step measures under a microsecond"
+
+
+def test_a_budget_that_holds_no_sample_is_refused() -> None:
+    with pytest.raises(ValueError, match="too short for one sample"):
+        adaptive(budget_s=1e-5).measure([lambda: busy(2000)], CPU)
+
+
+def test_an_unsteady_measurement_is_tried_again() -> None:
+    calls = iter(range(10**9))
+
+    def make() -> Callable[[], None]:
+        return lambda: busy(100 if next(calls) < 40 else 1000)()
+
+    timed = adaptive(retries=1, warmup_budget_s=1e-6, target_percent=1e-9).measure([make], CPU)
+    assert timed.facts["attempts"] in (1.0, 2.0)
+    assert timed.verdicts["steady"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"target_percent": 0}, "timing.target_percent=0"),
+        ({"budget_s": -1}, "timing.budget_s=-1"),
+        ({"fewest_batches": 3}, "timing.fewest_batches=3"),
+        ({"retries": -1}, "timing.retries=-1"),
+    ],
+    ids=str,
+)
+def test_adaptive_settings_without_sense_are_refused(changes: dict, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        adaptive(**changes)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segbench.measure.statistics import median_interval, summary
+from segbench.measure.statistics import drifts, median_interval, ratio_interval, summary
 
 RUNS = 600
 
@@ -71,3 +71,60 @@ def test_summary_of_known_samples() -> None:
     assert (found["latency_ms/min"], found["latency_ms/p5"], found["latency_ms/p95"]) == (1, 6, 96)
     assert found["latency_ms/iqr"] == 50
     assert found["latency_ms/n"] == 101
+
+
+def paired(random: np.random.Generator, truth: float, disturbed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Latencies of a point and its baseline: a common drift and common bursts, copies that differ, and noise."""
+    batches = np.repeat(np.arange(20), 10)
+    common = np.exp(np.cumsum(random.normal(0, 0.02, 200)))
+    if disturbed:
+        common = np.where(random.random(200) < 0.2, common * random.uniform(1, 5, 200), common)
+    copies = np.exp(random.normal(0, 0.01, 20))[batches]
+    noise = np.exp(random.normal(0, 0.03, (2, 200)))
+    if disturbed:
+        noise *= 1 + (random.random((2, 200)) < 0.05) * random.uniform(0, 10, (2, 200))
+    return truth * common * copies * noise[0], common * noise[1], batches
+
+
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_the_interval_of_a_ratio_covers_whatever_drifts_and_bursts(disturbed: bool) -> None:
+    hits = 0
+    for seed in range(RUNS):
+        interval = ratio_interval(*paired(np.random.default_rng(seed), 1.0, disturbed))
+        hits += not interval.distinguishable
+    assert 0.93 <= hits / RUNS <= 0.99
+
+
+def test_a_difference_of_two_percent_is_told_apart() -> None:
+    found = [ratio_interval(*paired(np.random.default_rng(seed), 1.02, False)) for seed in range(RUNS)]
+    assert sum(interval.distinguishable for interval in found) / RUNS >= 0.95
+    assert np.mean([interval.middle for interval in found]) == pytest.approx(1.02, rel=1e-3)
+
+
+def test_few_batches_fall_back_to_the_pairs() -> None:
+    interval = ratio_interval([2.0] * 10, [1.0] * 10, [0] * 10)
+    assert (interval.low, interval.middle, interval.high) == (2, 2, 2)
+    assert interval.distinguishable
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=6, max_size=40))
+def test_a_ratio_and_its_reverse_are_reciprocal(pairs: list[tuple[float, float]]) -> None:
+    point, baseline = (list(series) for series in zip(*pairs, strict=True))
+    batches = list(range(len(pairs)))
+    one, other = ratio_interval(point, baseline, batches), ratio_interval(baseline, point, batches)
+    assert one.middle == pytest.approx(1 / other.middle)
+    assert one.low == pytest.approx(1 / other.high)
+
+
+def test_a_drift_is_seen_and_noise_is_not() -> None:
+    random = np.random.default_rng(0)
+    noise = random.normal(1, 0.05, 200)
+    assert drifts(noise * np.linspace(1.3, 1.0, 200))
+    assert not drifts(noise)
+    assert sum(drifts(np.random.default_rng(seed).normal(1, 0.05, 100)) for seed in range(200)) <= 6
+    assert not drifts([1.0] * 100) and not drifts([1.0] * 4)
+
+
+def test_two_modes_that_alternate_are_no_drift() -> None:
+    random = np.random.default_rng(0)
+    assert not drifts(np.where(random.random(400) < 0.3, 2.0, 1.0) + random.normal(0, 0.01, 400))

@@ -1,73 +1,212 @@
-"""Latency of a step, sample by sample."""
+"""Latency protocols: a point, and with it its baseline, timed round by round.
+
+In a round every step is timed once, in random order, so that what disturbs the machine meets both. A batch is a few
+rounds on copies of their own: new copies of module and input lie elsewhere in memory, which alone can change a latency
+by a percent, and batches are far enough apart to differ in what else the machine does.
+"""
 
 from __future__ import annotations
 
+import math
+import random
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
-from segbench.checks import natural_int, positive_int
-from segbench.measure.statistics import FEWEST_SAMPLES
+from segbench.checks import natural_int, positive_int, positive_number
+from segbench.measure import contention
+from segbench.measure.clock import Clock, Step, clock_for, timer_floor_ms
+from segbench.measure.statistics import FEWEST_SAMPLES, drifts, median_interval, ratio_interval
 
-Samples = dict[str, list[float]]
-"""Raw samples in milliseconds, by the name of their clock."""
-Clock = Callable[[Callable[[], Any]], tuple[float, ...]]
+BASELINE = "baseline_"
+"""Prefix of the baseline's series in the samples."""
+SHORTEST_SAMPLE_MS = 0.1
+"""A step shorter than this is called several times for one sample, so that a sample is long against the clock."""
 
-
-def host_clock(step: Callable[[], Any]) -> tuple[float]:
-    """Wall time of one call in milliseconds."""
-    start = time.perf_counter_ns()
-    step()
-    return ((time.perf_counter_ns() - start) / 1e6,)
-
-
-def cuda_clock(step: Callable[[], Any]) -> tuple[float, float]:
-    """Device time between two events, and wall time including synchronisation, of one call in milliseconds."""
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    start = time.perf_counter_ns()
-    begin.record()
-    step()
-    end.record()
-    torch.cuda.synchronize()
-    wall = (time.perf_counter_ns() - start) / 1e6
-    return float(begin.elapsed_time(end)), wall
+Maker = Callable[[], Step]
+"""Makes a step on copies of its own."""
 
 
-def synchronised_clock(step: Callable[[], Any]) -> tuple[float]:
-    """Wall time of one call including synchronisation, for accelerators other than CUDA."""
-    torch.accelerator.synchronize()
-    start = time.perf_counter_ns()
-    step()
-    torch.accelerator.synchronize()
-    return ((time.perf_counter_ns() - start) / 1e6,)
+@dataclass(frozen=True)
+class Timed:
+    """Raw series in milliseconds by their names, the batch of every sample, and what is known of the measurement."""
+
+    samples: dict[str, list[float]]
+    facts: dict[str, float] = field(default_factory=dict)
+    verdicts: dict[str, bool] = field(default_factory=dict)
 
 
-def clock_for(device: torch.device) -> tuple[Clock, tuple[str, ...]]:
-    """The clock of a device and the names of the series it gives; `latency_ms` is the headline."""
-    if device.type == "cpu":
-        return host_clock, ("latency_ms",)
-    if device.type == "cuda":
-        return cuda_clock, ("latency_ms", "latency_wall_ms")
-    return synchronised_clock, ("latency_ms",)
+@dataclass(frozen=True)
+class FixedProtocol:
+    """Call each step `warmup_calls` times untimed, then `timed_calls` times, each call timed by itself."""
+
+    warmup_calls: int
+    timed_calls: int
+
+    def __post_init__(self) -> None:
+        natural_int("timing.warmup_calls", self.warmup_calls)
+        if positive_int("timing.timed_calls", self.timed_calls) < FEWEST_SAMPLES:
+            raise ValueError(
+                f"timing.timed_calls={self.timed_calls} is not allowed: an interval needs {FEWEST_SAMPLES} or more"
+            )
+
+    def measure(self, makers: Sequence[Maker], device: torch.device, seed: int = 0) -> Timed:
+        """Time the steps of `makers`, the point's first and its baseline's second."""
+        session = _Session([make() for make in makers], device, random.Random(seed), inner=[1] * len(makers))
+        before = contention.Usage.now()
+        for _ in range(self.warmup_calls):
+            session.call()
+        for _ in range(self.timed_calls):
+            session.round(batch=0)
+        return session.result({"warmup_rounds": float(self.warmup_calls)}, {}, before)
 
 
-def check_counts(warmup_calls: int, timed_calls: int) -> None:
-    """Raise `ValueError` for counts that are none or that give no interval."""
-    natural_int("timing.warmup_calls", warmup_calls)
-    if positive_int("timing.timed_calls", timed_calls) < FEWEST_SAMPLES:
-        raise ValueError(f"timing.timed_calls={timed_calls} is not allowed: an interval needs {FEWEST_SAMPLES} or more")
+@dataclass(frozen=True)
+class AdaptiveProtocol:
+    """Time until the intervals are narrower than the target, or the budget is spent.
 
-
-def fixed_protocol(step: Callable[[], Any], device: torch.device, warmup_calls: int, timed_calls: int) -> Samples:
-    """Call `step` `warmup_calls` times untimed, then `timed_calls` times, each timed by itself.
-
-    The counts have passed `check_counts`.
+    `target_percent` is the width of the 95% interval over its median that must be reached by the median, and by the
+    ratio where there is a baseline. The budgets are seconds for the point and its baseline together, a retry of a
+    contended or unsteady measurement included in `retries`.
     """
-    clock, names = clock_for(device)
-    for _ in range(warmup_calls):
-        step()
-    times = [clock(step) for _ in range(timed_calls)]
-    return {name: list(series) for name, series in zip(names, zip(*times, strict=True), strict=True)}
+
+    target_percent: float
+    budget_s: float
+    warmup_budget_s: float
+    batch_s: float
+    fewest_batches: int
+    retries: int
+
+    def __post_init__(self) -> None:
+        for name in ("target_percent", "budget_s", "warmup_budget_s", "batch_s"):
+            positive_number(f"timing.{name}", getattr(self, name))
+        natural_int("timing.retries", self.retries)
+        if positive_int("timing.fewest_batches", self.fewest_batches) < FEWEST_SAMPLES:
+            raise ValueError(
+                f"timing.fewest_batches={self.fewest_batches} is not allowed: "
+                f"an interval needs {FEWEST_SAMPLES} or more"
+            )
+
+    def measure(self, makers: Sequence[Maker], device: torch.device, seed: int = 0) -> Timed:
+        """Time the steps of `makers`; the calmest of up to 1 + `retries` attempts.
+
+        Raises `ValueError` where the budget does not hold a single sample of each step.
+        """
+        attempts: list[Timed] = []
+        for attempt in range(1 + self.retries):
+            attempts.append(self._attempt(makers, device, random.Random(f"{seed}/{attempt}")))
+            if attempts[-1].verdicts["steady"] and not attempts[-1].verdicts["contended"]:
+                break
+        best = max(attempts, key=lambda timed: (timed.verdicts["steady"], not timed.verdicts["contended"]))
+        return Timed(best.samples, best.facts | {"attempts": float(len(attempts))}, best.verdicts)
+
+    def _attempt(self, makers: Sequence[Maker], device: torch.device, chance: random.Random) -> Timed:
+        before = contention.Usage.now()
+        session = _Session([make() for make in makers], device, chance)
+        round_s = session.calibrate()
+        if round_s > self.budget_s:
+            raise ValueError(
+                f"timing.budget_s={self.budget_s} is too short for one sample of each step, which takes "
+                f"{round_s:.3g} s: {self.fewest_batches} samples need {self.fewest_batches * round_s:.3g} s"
+            )
+        warm, rounds = self._warm_up(session, round_s)
+        deadline = time.monotonic() + self.budget_s
+        batches, check = 0, self.fewest_batches
+        converged = False
+        while not converged and (time.monotonic() < deadline or batches < self.fewest_batches):
+            session.renew([make() for make in makers])
+            stop = min(deadline, time.monotonic() + self.batch_s)
+            session.round(batches)
+            while time.monotonic() < stop:
+                session.round(batches)
+            batches += 1
+            if batches >= check:  # looking rarely keeps a lucky interval from ending the measurement too soon
+                converged = session.width_percent() <= self.target_percent
+                check = math.ceil(1.25 * check)
+        facts = {"warmup_rounds": float(rounds), "batches": float(batches)}
+        return session.result(facts, {"warmed_up": warm, "converged": converged}, before)
+
+    def _warm_up(self, session: _Session, round_s: float) -> tuple[bool, int]:
+        """Run rounds until the last ones no longer drift, or the budget is spent; whether, and how many."""
+        window = max(10, min(100, math.ceil(self.batch_s / round_s)))
+        deadline = time.monotonic() + self.warmup_budget_s
+        trial = session.fresh()
+        while time.monotonic() < deadline:
+            for _ in range(2 * window):
+                trial.round(batch=0)
+                if time.monotonic() > deadline:
+                    break
+            recent = [series[-2 * window :] for series in trial.headlines()]
+            if len(recent[0]) == 2 * window and not any(drifts(series) for series in recent):
+                return True, len(trial.batches)
+        return False, len(trial.batches)
+
+
+class _Session:
+    """Steps that are timed side by side, and their series so far."""
+
+    def __init__(
+        self, steps: list[Step], device: torch.device, chance: random.Random, inner: list[int] | None = None
+    ) -> None:
+        self.clock: Clock
+        self.clock, self.names = clock_for(device)
+        self.device, self.chance, self.steps = device, chance, steps
+        self.inner = inner or [1] * len(steps)
+        self.series: list[list[tuple[float, ...]]] = [[] for _ in steps]
+        self.batches: list[int] = []
+
+    def fresh(self) -> _Session:
+        """The same steps without the series."""
+        return _Session(self.steps, self.device, self.chance, self.inner)
+
+    def call(self) -> None:
+        """Call every step, untimed."""
+        for step in self.steps:
+            step()
+
+    def calibrate(self) -> float:
+        """Choose how many calls make a sample of each step; seconds that a round takes."""
+        self.call()
+        once = [min(self.clock(step, 1)[0] for _ in range(3)) for step in self.steps]
+        self.inner = [max(1, math.ceil(SHORTEST_SAMPLE_MS / max(ms, 1e-4))) for ms in once]
+        return sum(calls * ms for calls, ms in zip(self.inner, once, strict=True)) / 1000
+
+    def renew(self, steps: list[Step]) -> None:
+        """Go on with other copies of the steps, each called once before it is timed."""
+        self.steps = steps
+        self.call()
+
+    def round(self, batch: int) -> None:
+        """Time every step once, in random order."""
+        for index in self.chance.sample(range(len(self.steps)), len(self.steps)):
+            self.series[index].append(self.clock(self.steps[index], self.inner[index]))
+        self.batches.append(batch)
+
+    def headlines(self) -> list[list[float]]:
+        """The headline series of every step."""
+        return [[values[0] for values in series] for series in self.series]
+
+    def width_percent(self) -> float:
+        """The widest of the 95% intervals, of the median and of the ratio, in percent of its middle."""
+        point, *baseline = self.headlines()
+        interval = median_interval(point)
+        widths = [(interval.high - interval.low) / sorted(point)[len(point) // 2]]
+        if baseline:
+            ratio = ratio_interval(point, baseline[0], self.batches)
+            widths.append((ratio.high - ratio.low) / ratio.middle)
+        return 100 * max(widths)
+
+    def result(self, facts: dict[str, float], verdicts: dict[str, bool], before: contention.Usage) -> Timed:
+        """The series with their names, and the evidence."""
+        found = contention.evidence(before, contention.Usage.now())
+        samples: dict[str, list[float]] = {"batch": [float(batch) for batch in self.batches]}
+        for index, series in enumerate(self.series):
+            prefix = BASELINE if index else ""
+            for name, values in zip(self.names, zip(*series, strict=True), strict=True):
+                samples[prefix + name] = list(values)
+        floor = {"timer_floor_ms": timer_floor_ms(self.clock, self.inner[0]), "inner_calls": float(self.inner[0])}
+        steady = not any(drifts(series) for series in self.headlines())
+        verdict = {"steady": steady, "contended": contention.contended(found), **verdicts}
+        return Timed(samples, {**facts, **floor, **found}, verdict)

@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 from scipy import special
 
 FEWEST_SAMPLES = 6
+TRIMMED = 0.2
+"""Share of the batches left out at either end of a ratio's estimate."""
+DRIFT_LEVEL = 0.95
+"""Of the thirds' intervals, which must not overlap: two that do not are rarer than 1 in 100 by chance."""
+DRIFT_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,57 @@ def median_interval(samples: Sequence[float] | NDArray[np.float64], level: float
     freedom = max(1.0, 1.5 * (values.size / batch - 1))
     margin = float(special.stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(_variance_of_mean(below, batch))
     return Interval(*(float(q) for q in np.quantile(values, [max(0.0, 0.5 - margin), min(1.0, 0.5 + margin)])))
+
+
+@dataclass(frozen=True)
+class RatioInterval(Interval):
+    """The interval of a ratio, and its estimate."""
+
+    middle: float
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the interval leaves 1 out."""
+        return not self.low <= 1 <= self.high
+
+
+def ratio_interval(
+    point: Sequence[float], baseline: Sequence[float], batches: Sequence[int], level: float = 0.95
+) -> RatioInterval:
+    """Ratio of paired series, and its confidence interval.
+
+    Each batch gives one value, the logarithm of the median of its pairs' ratios. The estimate is their 20% trimmed
+    mean, the interval Student's t with the winsorised variance (Tukey and McLaughlin 1963), so that a few disturbed
+    batches do no harm. With fewer than 6 batches the interval is that of the median of all pairs in their order.
+    Raises `ValueError` for fewer than 6 pairs.
+    """
+    ratios = np.asarray(point, dtype=np.float64) / np.asarray(baseline, dtype=np.float64)
+    groups = np.asarray(batches)
+    labels = np.unique(groups)
+    if labels.size < FEWEST_SAMPLES:
+        interval = median_interval(ratios, level)
+        return RatioInterval(interval.low, interval.high, float(np.median(ratios)))
+    values = np.sort([math.log(np.median(ratios[groups == label])) for label in labels])
+    n = values.size
+    cut = int(TRIMMED * n)
+    kept = n - 2 * cut
+    middle = float(values[cut : n - cut].mean())
+    winsorised = np.clip(values, values[cut], values[n - cut - 1])
+    deviation = math.sqrt(float(winsorised.var(ddof=1)) * (n - 1) / (kept * (kept - 1)))
+    margin = float(special.stdtrit(kept - 1, 0.5 + level / 2)) * deviation
+    return RatioInterval(math.exp(middle - margin), math.exp(middle + margin), math.exp(middle))
+
+
+def drifts(samples: Sequence[float]) -> bool:
+    """Whether the last third of a series lies elsewhere than the first: apart by more than chance and by 2%."""
+    values = np.asarray(samples, dtype=np.float64)
+    third = values.size // 3
+    if third < FEWEST_SAMPLES:
+        return False
+    first, last = values[:third], values[-third:]
+    one, two = median_interval(first, DRIFT_LEVEL), median_interval(last, DRIFT_LEVEL)
+    shift = abs(float(np.median(last)) / float(np.median(first)) - 1)
+    return shift > DRIFT_SHARE and (one.high < two.low or two.high < one.low)
 
 
 def _variance_of_mean(values: NDArray[np.float64], batch: int) -> float:

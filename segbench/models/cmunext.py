@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from segbench.blocks.cmunext import MIXER_EXPANSION, CMUNeXtBlock, gelu_bn
 from segbench.blocks.conv_stem import conv_bn_relu
-from segbench.checks import multiple_of, positive_int
+from segbench.checks import list_of_positive, multiple_of, positive_int
 
 STAGES = 5
 STRIDE = 16
@@ -25,13 +25,13 @@ class UpStep(nn.Module):
 
     def __init__(self, channels: int, in_channels: int) -> None:
         super().__init__()
-        both, hidden = 2 * channels, 2 * MIXER_EXPANSION * channels
+        both, hidden = 2 * channels, MIXER_EXPANSION * channels
         upsample = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.up = nn.Sequential(upsample, conv_bn_relu(in_channels, channels, kernel_size=3))
         self.fuse = nn.Sequential(
             gelu_bn(nn.Conv2d(both, both, kernel_size=3, padding=1, groups=2)),
-            gelu_bn(nn.Conv2d(both, hidden // 2, kernel_size=1)),
-            gelu_bn(nn.Conv2d(hidden // 2, channels, kernel_size=1)),
+            gelu_bn(nn.Conv2d(both, hidden, kernel_size=1)),
+            gelu_bn(nn.Conv2d(hidden, channels, kernel_size=1)),
         )
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -51,9 +51,9 @@ class CMUNeXt(nn.Module):
         num_classes: int,
     ) -> None:
         super().__init__()
-        for name, values in (("widths", widths), ("depths", depths), ("kernel_sizes", kernel_sizes)):
-            if len(values) != STAGES:
-                raise ValueError(f"model.{name}={values} is not allowed: it must list {STAGES} values, one a stage")
+        widths = list_of_positive("model.widths", widths, STAGES)
+        depths = list_of_positive("model.depths", depths, STAGES)
+        kernel_sizes = list_of_positive("model.kernel_sizes", kernel_sizes, STAGES)
         self.stem = conv_bn_relu(in_channels, widths[0], kernel_size=3)
         ins = [widths[0], *widths[:-1]]
         stages = zip(widths, ins, kernel_sizes, depths, strict=True)

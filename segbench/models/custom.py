@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ def custom(target: str, kwargs: Mapping[str, Any] | None) -> nn.Module:
     Raises `ValueError` where the target cannot be found, is refused by Hydra, is not a module, or does not take kwargs.
     """
     if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
     try:
-        module = instantiate({"_target_": target, **(kwargs or {})})
+        module = instantiate({"_target_": target, **(kwargs or {})}, _convert_="all")
     except InstantiationException as error:
         raise ValueError(_explained(target, kwargs or {}, error)) from error
     if not isinstance(module, nn.Module):
@@ -39,5 +40,20 @@ def _explained(target: str, kwargs: Mapping[str, Any], error: InstantiationExcep
         except (ValueError, TypeError, ImportError, InstantiationException):
             signature = ""
         return f"model.target={target} does not take model.kwargs={given}: {cause}. It is {target}{signature}"
+    if isinstance(cause, ImportError):
+        return f"model.target={target} is not there: {_missing(target)}"
     reason = " ".join(str(cause).split())
     return f"model.target={target} with model.kwargs={given} cannot be built: {type(cause).__name__}: {reason}"
+
+
+def _missing(target: str) -> str:
+    """Which part of package.module.Class cannot be found."""
+    package, _, name = target.rpartition(".")
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        return f"{error} (looked in {Path.cwd().name}/ and on the Python path)"
+    except Exception as error:
+        return f"importing {package} raises {type(error).__name__}: {error}"
+    classes = [key for key, value in vars(module).items() if inspect.isclass(value) and issubclass(value, nn.Module)]
+    return f"{package} has no {name}; its modules are {', '.join(classes) or 'none'}"

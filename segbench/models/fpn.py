@@ -21,7 +21,7 @@ class FPNDecoder(nn.Module):
 
     def __init__(self, channels: Sequence[int], num_classes: int, width: int) -> None:
         super().__init__()
-        positive_int("decoder.width", width)
+        positive_int("decoder.head.width", width)
         self.lateral = nn.ModuleList([nn.Conv2d(c, width, kernel_size=1) for c in channels])
         self.smooth = nn.ModuleList([nn.Conv2d(width, width, kernel_size=3, padding=1) for _ in channels])
         self.head = nn.Sequential(

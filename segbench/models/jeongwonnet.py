@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from segbench.blocks.conv import conv1x1_bn_relu
-from segbench.checks import OddError, multiple_of, positive_int
+from segbench.checks import OddError, boolean, list_of_positive, multiple_of, positive_int
 from segbench.deploy import Deployable
 from segbench.models import BlockFactory
 
@@ -38,8 +39,8 @@ class JeongWonNet(Deployable):
         deep_supervision: bool,
     ) -> None:
         super().__init__()
-        if len(widths) != STAGES:
-            raise ValueError(f"model.widths={list(widths)} is not allowed: it must list {STAGES} widths, one a stage")
+        widths = list_of_positive("model.widths", widths, STAGES)
+        _require_changing_width(block)
         ins = [in_channels, *widths[:-1]]
         self.stem, first = _first_block(block, widths[0], in_channels)
         rest = [block(channels=out, in_channels=width) for width, out in zip(ins[1:], widths[1:], strict=True)]
@@ -51,7 +52,8 @@ class JeongWonNet(Deployable):
         )
         positive_int("model.num_classes", num_classes)
         self.head = nn.Conv2d(widths[0], num_classes, kernel_size=1)
-        heads = [nn.Conv2d(width, num_classes, kernel_size=1) for width in outs] if deep_supervision else []
+        supervised = outs if boolean("model.deep_supervision", deep_supervision) else []
+        heads = [nn.Conv2d(width, num_classes, kernel_size=1) for width in supervised]
         self.heads = nn.ModuleList(heads)
         self.apply(initialise)
 
@@ -76,6 +78,15 @@ class JeongWonNet(Deployable):
         if self.training and len(self.heads) > 0:
             return [_resize(head(x), size) for head, x in zip(self.heads, sums, strict=True)], out
         return out
+
+
+def _require_changing_width(block: BlockFactory) -> None:
+    """Raise `ValueError` where the block keeps its width, even if the widths asked for happen to be equal."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            block(channels=4, in_channels=2)
+        except ValueError as error:
+            raise ValueError(f"model=jeongwonnet needs a block that can change its width: {error}") from error
 
 
 def _first_block(block: BlockFactory, channels: int, in_channels: int) -> tuple[nn.Module, nn.Module]:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from segbench.checks import positive_int
 from segbench.deploy import Deployable
-from segbench.models.timm_encoder import features, known
+from segbench.models.timm_encoder import TimmModule, features, known
 
 
 class Segmenter(Deployable):
@@ -45,12 +45,12 @@ def library_segmenter(encoder: str, in_channels: int, num_classes: int, architec
     positive_int("model.num_classes", num_classes)
     network = getattr(smp, architecture)
     try:
-        module: nn.Module = network(
+        module = network(
             encoder_name=f"tu-{encoder}", encoder_weights=None, in_channels=in_channels, classes=num_classes
         )
     except (ValueError, KeyError, RuntimeError, AttributeError, TypeError, NotImplementedError) as error:
         raise ValueError(f"model.encoder={encoder} does not fit decoder {architecture}: {error}") from error
-    return module
+    return TimmModule(module)
 
 
 def segmenter(encoder: str, in_channels: int, num_classes: int, decoder: Callable[..., nn.Module]) -> nn.Module:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segbench.checks import multiple_of, positive_int, two_voxels
+from segbench.checks import list_of_positive, multiple_of, positive_int, two_voxels
 
+STAGES = 6
 STRIDE = 32
 
 
@@ -44,8 +45,9 @@ class STUNet(nn.Module):
 
     def __init__(self, widths: Sequence[int], in_channels: int, num_classes: int) -> None:
         super().__init__()
+        widths = list_of_positive("model.widths", widths, STAGES)
         ins = [in_channels, *widths[:-1]]
-        strides = [1] + [2] * (len(widths) - 1)
+        strides = [1] + [2] * (STAGES - 1)
         self.encoder = nn.ModuleList([ResidualBlock(*stage) for stage in zip(widths, ins, strides, strict=True)])
         skips = widths[-2::-1]
         self.up = nn.ModuleList(

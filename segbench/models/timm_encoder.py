@@ -20,6 +20,7 @@ class TimmModule(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
+        self.deployed = False
 
     def forward(self, x: Tensor) -> Any:
         return self.net(x)
@@ -28,7 +29,9 @@ class TimmModule(nn.Module):
         """Fuse what timm can fuse, in place. Idempotent."""
         from timm.utils import reparameterize_model
 
-        self.net = reparameterize_model(self.net, inplace=True)
+        if not self.deployed:
+            self.net = reparameterize_model(self.net, inplace=True)
+            self.deployed = True
 
 
 def classifier(encoder: str, in_channels: int, num_classes: int) -> TimmModule:
@@ -46,9 +49,10 @@ def features(encoder: str, in_channels: int, strides: Sequence[int]) -> tuple[Ti
 
     known(encoder)
     try:
-        info = timm.create_model(encoder, pretrained=False, features_only=True).feature_info
-    except (RuntimeError, AttributeError, NotImplementedError) as error:
+        pyramid = timm.create_model(encoder, pretrained=False, features_only=True)
+    except (RuntimeError, AttributeError, NotImplementedError, TypeError) as error:
         raise UnsupportedError(f"model.encoder={encoder} gives no feature maps ({error}): use model=encoder") from error
+    info = pyramid.feature_info
     found = list(info.reduction())
     missing = [stride for stride in strides if stride not in found]
     if missing:
@@ -65,10 +69,25 @@ def _create(encoder: str, in_chans: int, **options: Any) -> nn.Module:
 
     known(encoder)
     positive_int("in_channels", in_chans)
-    if encoder.startswith(("vit_", "deit", "eva")):
-        options["dynamic_img_size"] = True
-    module: nn.Module = timm.create_model(encoder, pretrained=False, in_chans=in_chans, **options)
-    return module
+    attempts = [{"dynamic_img_size": True}, {}] if _is_transformer(encoder) else [{}]
+    for more in attempts:
+        try:
+            module: nn.Module = timm.create_model(encoder, pretrained=False, in_chans=in_chans, **options, **more)
+            return module
+        except TypeError as error:
+            if "dynamic_img_size" not in str(error):
+                raise
+        except RuntimeError as error:
+            raise ValueError(f"model.encoder={encoder} cannot be built: {' '.join(str(error).split())}") from error
+    raise UnsupportedError(f"model.encoder={encoder} cannot be built by timm")
+
+
+def _is_transformer(encoder: str) -> bool:
+    """Whether the encoder may take any image size if it is asked to (`dynamic_img_size`)."""
+    from timm.models import model_entrypoint
+
+    module: str = model_entrypoint(encoder.partition(".")[0]).__module__.rpartition(".")[2]
+    return module.startswith(("vision_transformer", "deit", "eva"))
 
 
 def known(encoder: str) -> None:

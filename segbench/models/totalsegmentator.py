@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segbench.checks import multiple_of, positive_int, two_voxels
+from segbench.checks import list_of_positive, multiple_of, positive_int, two_voxels
 
+STAGES = 6
 STRIDE = 32
 
 
@@ -24,14 +25,14 @@ class TotalSegmentator(nn.Module):
         super().__init__()
         from dynamic_network_architectures.architectures.unet import PlainConvUNet
 
-        stages = len(widths)
+        widths = list_of_positive("model.widths", widths, STAGES)
         self.net = PlainConvUNet(
             input_channels=positive_int("in_channels", in_channels),
-            n_stages=stages,
-            features_per_stage=list(widths),
+            n_stages=STAGES,
+            features_per_stage=widths,
             conv_op=nn.Conv3d,
             kernel_sizes=3,
-            strides=[1] + [2] * (stages - 1),
+            strides=[1] + [2] * (STAGES - 1),
             n_conv_per_stage=2,
             num_classes=positive_int("model.num_classes", num_classes),
             n_conv_per_stage_decoder=2,

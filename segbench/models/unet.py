@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segbench.checks import list_of_positive
+
 
 class UpStep(nn.Module):
     """(N, in_channels, H, W) and a skip of about twice its size -> (N, width, the skip's size)."""
@@ -40,8 +42,7 @@ class UNetDecoder(nn.Module):
     def __init__(self, channels: Sequence[int], num_classes: int, widths: Sequence[int]) -> None:
         super().__init__()
         skips = list(channels[-2::-1])
-        if len(widths) != len(skips):
-            raise ValueError(f"decoder.widths={list(widths)} is not allowed: it must list {len(skips)} widths")
+        widths = list_of_positive("decoder.head.widths", widths, len(skips))
         widest = max(channels)
         limited = [min(width, widest // 2**step) for step, width in enumerate(widths)]
         ins = [channels[-1], *limited[:-1]]

@@ -12,7 +12,14 @@ from segbench.record import STATUSES, Record
 def comparison(records: Sequence[tuple[str, Record]]) -> pd.DataFrame:
     """One row for each (point name, record): point, status, reason, parameters, metrics."""
     rows = [
-        {"point": name, "status": record.status, "reason": record.reason, **record.parameters, **record.metrics}
+        {
+            "point": name,
+            "status": record.status,
+            "reason": record.reason,
+            **record.parameters,
+            **record.metrics,
+            **record.verdicts,
+        }
         for name, record in records
     ]
     return pd.DataFrame(rows)
@@ -25,7 +32,17 @@ def swept_keys(records: Sequence[Record]) -> list[str]:
         typed = dict(override.lstrip("+").partition("=")[::2] for override in record.overrides)
         for key, value in typed.items():
             values.setdefault(key, set()).add(value)
-    return [key for key, found in values.items() if len(found) > 1]
+    keys = [key for key, found in values.items() if len(found) > 1]
+    return list(dict.fromkeys(name for key in keys for name in _parameters_of(key, records)))
+
+
+def _parameters_of(key: str, records: Sequence[Record]) -> list[str]:
+    """The parameter that a swept key sets; those below it where it is a mapping (`model.kwargs`)."""
+    if any(key in record.parameters for record in records):
+        return [key]
+    below = dict.fromkeys(name for r in records for name in r.parameters if name.startswith(f"{key}."))
+    varying = [name for name in below if len({str(record.parameters.get(name)) for record in records}) > 1]
+    return varying or [key]
 
 
 def headline(records: Sequence[Record]) -> dict[str, float]:
@@ -33,7 +50,12 @@ def headline(records: Sequence[Record]) -> dict[str, float]:
     figures: dict[str, float] = {f"points/{status}": 0.0 for status in STATUSES}
     for record in records:
         figures[f"points/{record.status}"] += 1
-    for metric in ("latency_ms/median", "parameters/deploy", "memory_bytes/peak_activation"):
+    for metric in (
+        "latency_ms/median",
+        "ratio_to_baseline/median",
+        "parameters/deploy",
+        "memory_bytes/peak_activation",
+    ):
         values = [record.metrics[metric] for record in records if record.status == "ok" and metric in record.metrics]
         if values:
             figures[f"best/{metric}"] = min(values)

@@ -17,6 +17,10 @@ from segbench.report.rounding import count, interval, significant
 
 WIDTH = 100
 BEST = "*"
+SAME = " ="
+"""Marks a ratio that cannot be told from 1."""
+DISTURBED = "!"
+"""Marks a latency that was contended or unsteady."""
 
 
 def console_width() -> int:
@@ -42,11 +46,18 @@ def _latency(metrics: dict[str, float]) -> str:
     return interval(metrics["latency_ms/median"], metrics["latency_ms/ci95_low"], metrics["latency_ms/ci95_high"])
 
 
+def _ratio(metrics: dict[str, float]) -> str:
+    low, high = metrics["ratio_to_baseline/ci95_low"], metrics["ratio_to_baseline/ci95_high"]
+    text = interval(metrics["ratio_to_baseline/median"], low, high)
+    return text + SAME if low <= 1 <= high else text
+
+
 COLUMNS = (
     Column("parameters/deploy", "params\ndeploy", lambda m: count(m["parameters/deploy"])),
     Column("macs/thop", "MACs\n(M)", _scaled("macs/thop", 1e6)),
     Column("flops/torch", "FLOPs\n(M)", _scaled("flops/torch", 1e6)),
     Column("memory_bytes/peak_activation", "act. peak\n(KiB)", _scaled("memory_bytes/peak_activation", 1024)),
+    Column("ratio_to_baseline/median", "ratio to baseline\n[95% interval]", _ratio),
     Column("latency_ms/median", "latency (ms)\nmedian [95% interval]", _latency),
     Column("throughput_img_s", "images/s", lambda m: significant(m["throughput_img_s"]), max),
 )
@@ -60,7 +71,9 @@ def rows(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> tupl
 
     The best value of each column carries a star; a point that did not end ok shows its status for its latency.
     """
-    keys = swept_keys(records) or ["model", "block", "channels"]
+    keys = swept_keys(records) or [
+        key for key in ("model", "model.encoder", "block", "channels") if any(key in r.parameters for r in records)
+    ]
     ok = [record for record in records if record.status == "ok"]
     shown = [column for column in columns if any(column.metric in record.metrics for record in ok)]
     best = {c.metric: c.best([r.metrics[c.metric] for r in ok if c.metric in r.metrics]) for c in shown}
@@ -70,13 +83,21 @@ def rows(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> tupl
             return record.status + " " if column.metric == "latency_ms/median" else ""
         if column.metric not in record.metrics:
             return ""
-        return column.text(record.metrics) + (BEST if record.metrics[column.metric] == best[column.metric] else " ")
+        text = column.text(record.metrics)
+        if column.metric == "latency_ms/median" and disturbed(record):
+            text += DISTURBED
+        return text + (BEST if record.metrics[column.metric] == best[column.metric] else " ")
 
     body = [
         [str(record.parameters.get(key, "")) for key in keys] + [cell(column, record) for column in shown]
         for record in records
     ]
     return [*keys, *(column.header for column in shown)], body
+
+
+def disturbed(record: Record) -> bool:
+    """Whether the point's latency was not steady, or others used the processor meanwhile."""
+    return not record.verdicts.get("steady", True) or record.verdicts.get("contended", False)
 
 
 def print_comparison(records: Sequence[Record], console: Console) -> None:
@@ -93,7 +114,10 @@ def print_comparison(records: Sequence[Record], console: Console) -> None:
         columns = [column for column in columns if column.metric != metric]
         table = _table(records, columns)
     console.print(table)
+    cells = [cell for line in rows(records)[1] for cell in line]
     notes = [f"{BEST} best of its column"] if len(records) > 1 else []
+    notes += ["= not distinguishable from the baseline"] if any(SAME in cell for cell in cells) else []
+    notes += [f"{DISTURBED} contended or unsteady"] if any(disturbed(record) for record in records) else []
     notes += [f"no room here for {', '.join(left_out)}: see comparison.csv"] if left_out else []
     if notes:
         console.print("; ".join(notes), style="dim", highlight=False)

@@ -1,0 +1,56 @@
+"""Evidence that others used the processor while a step was timed."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import psutil
+
+SWITCHES_PER_S = 50.0
+"""Involuntary context switches a second above which the process was pushed aside."""
+STOLEN_SHARE = 0.01
+"""Share of the processor time that a hypervisor took."""
+LOAD_PER_CORE = 1.25
+"""Load average over the machine's cores, this process included."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Counters of the process and the machine at one moment."""
+
+    clock_s: float
+    involuntary_switches: int
+    stolen_s: float
+    busy_s: float
+
+    @staticmethod
+    def now() -> Usage:
+        """Read the counters."""
+        times = psutil.cpu_times()
+        stolen = float(getattr(times, "steal", 0.0))
+        switches = psutil.Process().num_ctx_switches().involuntary
+        return Usage(time.perf_counter(), switches, stolen, float(sum(times) - times.idle))
+
+
+def evidence(before: Usage, after: Usage) -> dict[str, float]:
+    """What happened between two readings: rates and shares, by their names in the record."""
+    seconds = max(after.clock_s - before.clock_s, 1e-9)
+    cores = os.cpu_count() or 1
+    frequency = psutil.cpu_freq()
+    return {
+        "involuntary_switches_per_s": (after.involuntary_switches - before.involuntary_switches) / seconds,
+        "stolen_share": (after.stolen_s - before.stolen_s) / (seconds * cores),
+        "load_per_core": (os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0) / cores,
+        "frequency_mhz": float(frequency.current) if frequency else 0.0,
+    }
+
+
+def contended(found: dict[str, float]) -> bool:
+    """Whether the evidence says that the point did not have the processor for itself."""
+    return (
+        found["involuntary_switches_per_s"] > SWITCHES_PER_S
+        or found["stolen_share"] > STOLEN_SHARE
+        or found["load_per_core"] > LOAD_PER_CORE
+    )
