@@ -327,7 +327,7 @@ def test_encoders_of_other_kinds_run(encoder: str) -> None:
 def test_a_block_imports_no_encoder_library(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "sys.argv = ['segbench', 'block=dw', 'timing=fixed_20_100', 'timing.warmup_calls=0', 'timing.timed_calls=6', 'tracker=none']\n"
+        "sys.argv = ['segbench', 'block=dw', 'timing=quick', 'tracker=none']\n"
         "from segbench.__main__ import main\n"
         "try: main()\n"
         "except SystemExit as done: assert not done.code\n"
