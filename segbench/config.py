@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,29 @@ def used_parameters(raw: Mapping[str, Any], resolved: Mapping[str, Any], choices
         elif not isinstance(node, Mapping):
             (options if "." in key else names)[key] = _lookup(resolved, key)
     return names | options
+
+
+NEVER_UNUSED = ("name", "tracker", "study", "family", "baseline", "timing", "input")
+"""Keys that a point may be given although nothing it is measured from refers to them."""
+
+
+def unused_note(overrides: Sequence[str], parameters: Mapping[str, Any]) -> str | None:
+    """Which of the typed keys a point does not use, in one sentence; `None` where it uses them all."""
+    typed = [override.lstrip("+") for override in overrides if not override.startswith(("hydra", "~"))]
+    unused = [override for override in typed if not _is_used(override.partition("=")[0], parameters)]
+    if not unused:
+        return None
+    return f"{' '.join(unused)} changes nothing here: model={parameters.get('model')} does not use it"
+
+
+def _is_used(key: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether a typed key is among the parameters, above one of them, below one, or refers to one."""
+    if key.partition(".")[0] in NEVER_UNUSED:
+        return True
+    return any(
+        used == key or used.startswith(f"{key}.") or key.startswith(f"{used}.") or key.endswith(f".{used}")
+        for used in parameters
+    )
 
 
 def family_of(encoder: str) -> str | None:

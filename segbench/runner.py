@@ -25,7 +25,7 @@ from torch import nn
 
 from segbench import environment
 from segbench.checks import UnsupportedError, natural_int, one_of, positive_int
-from segbench.config import CONF_DIR, POINT_KEYS, family_of, used_parameters
+from segbench.config import CONF_DIR, POINT_KEYS, family_of, unused_note, used_parameters
 from segbench.execute import (
     FORMS,
     FP32_PRECISIONS,
@@ -101,22 +101,6 @@ def run(config: DictConfig) -> Outcome:
         log.warning("not tracked: %s", error)
     note = unused_note(overrides, record.parameters)
     return Outcome(record.status, detail, warning, trace, note=note)
-
-
-def unused_note(overrides: list[str], parameters: Mapping[str, Any]) -> str | None:
-    """Which of the typed keys this point does not use, in one sentence; `None` where it uses them all."""
-    typed = [override.lstrip("+") for override in overrides if not override.startswith(("hydra", "~"))]
-    keys = {override: override.partition("=")[0] for override in typed}
-    unused = [
-        override
-        for override, key in keys.items()
-        if key.partition(".")[0] not in ("name", "tracker", "study", "family", "baseline", "timing", "input")
-        and not any(used == key or used.startswith(f"{key}.") or key.startswith(f"{used}.") for used in parameters)
-        and not any(f"{key}".endswith(f".{used}") for used in parameters)
-    ]
-    if not unused:
-        return None
-    return f"{' '.join(unused)} changes nothing here: model={parameters.get('model')} does not use it"
 
 
 def measure_point(
