@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from segbench.checks import natural_int, positive_int, positive_number
+from segbench.checks import UnsupportedError, natural_int, positive_int, positive_number
 from segbench.measure import contention
 from segbench.measure.clock import Clock, Step, clock_for, timer_floor_ms
 from segbench.measure.statistics import FEWEST_SAMPLES, drifts, median_interval, ratio_interval
@@ -92,7 +92,7 @@ class AdaptiveProtocol:
     def measure(self, makers: Sequence[Maker], device: torch.device, seed: int = 0) -> Timed:
         """Time the steps of `makers`; the calmest of up to 1 + `retries` attempts.
 
-        Raises `ValueError` where the budget does not hold a single sample of each step.
+        Raises `UnsupportedError` where the budget does not hold a single sample of each step.
         """
         attempts: list[Timed] = []
         for attempt in range(1 + self.retries):
@@ -107,7 +107,7 @@ class AdaptiveProtocol:
         session = _Session([make() for make in makers], device, chance)
         round_s = session.calibrate()
         if round_s > self.budget_s:
-            raise ValueError(
+            raise UnsupportedError(
                 f"timing.budget_s={self.budget_s} is too short for one sample of each step, which takes "
                 f"{round_s:.3g} s: {self.fewest_batches} samples need {self.fewest_batches * round_s:.3g} s"
             )
