@@ -157,7 +157,7 @@ def test_every_study_composes(path: Path) -> None:
         (["block=cmunext", "block.depth=0"], ["depth=0", "1 or more"]),
         (["model=jeongwonnet", "block=repconv"], ["block=repconv cannot change its width"]),
         (["model=jeongwonnet", "block=prcm"], ["block=prcm cannot change its width"]),
-        (["model=jeongwonnet", "model.widths=[8,16]"], ["model.widths=[8, 16]", "6 widths"]),
+        (["model=jeongwonnet", "model.widths=[8,16]"], ["model.widths=[8, 16]", "6 values"]),
         (["model=jeongwonnet", "model.num_classes=0"], ["model.num_classes=0", "1 or more"]),
         (["model=cmunext", "model.depths=[1]"], ["model.depths=[1]", "5 values"]),
         (["model=encoder", "model.encoder=resnet81"], ["model.encoder=resnet81", "resnet18"]),
