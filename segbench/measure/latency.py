@@ -1,6 +1,7 @@
 """Latency protocols: a point, and with it its baseline, timed round by round.
 
-In a round every step is timed once, in random order, so that what disturbs the machine meets both. A batch is a few
+In a round every step has its turn, in random order, so that what disturbs the machine meets both. A turn is one untimed
+call and a few timed ones, so that each step meets the caches as it leaves them, not as the other does. A batch is a few
 rounds on copies of their own: new copies of module and input lie elsewhere in memory, which alone can change a latency
 by a percent, and batches are far enough apart to differ in what else the machine does.
 """
@@ -24,6 +25,9 @@ BASELINE = "baseline_"
 """Prefix of the baseline's series in the samples."""
 SHORTEST_SAMPLE_MS = 0.1
 """A step shorter than this is called several times for one sample, so that a sample is long against the clock."""
+CALLS_IN_A_TURN = 4
+LONGEST_IN_TURNS_MS = 20.0
+"""Longer steps alternate call by call: refilling the caches costs little against them."""
 
 Maker = Callable[[], Step]
 """Makes a step on copies of its own."""
@@ -40,7 +44,10 @@ class Timed:
 
 @dataclass(frozen=True)
 class FixedProtocol:
-    """Call each step `warmup_calls` times untimed, then `timed_calls` times, each call timed by itself."""
+    """Call each step `warmup_calls` times untimed, then `timed_calls` times, each call timed by itself.
+
+    Beside a baseline the two take turns.
+    """
 
     warmup_calls: int
     timed_calls: int
@@ -58,8 +65,8 @@ class FixedProtocol:
         before = contention.Usage.now()
         for _ in range(self.warmup_calls):
             session.call()
-        for _ in range(self.timed_calls):
-            session.round(batch=0)
+        for done in range(0, self.timed_calls, session.turn):
+            session.round(0, min(session.turn, self.timed_calls - done))
         return session.result({"warmup_rounds": float(self.warmup_calls)}, {}, before)
 
 
@@ -130,18 +137,17 @@ class AdaptiveProtocol:
 
     def _warm_up(self, session: _Session, round_s: float) -> tuple[bool, int]:
         """Run rounds until the last ones no longer drift, or the budget is spent; whether, and how many."""
-        window = max(10, min(100, math.ceil(self.batch_s / round_s)))
+        window = 2 * max(10, min(100, math.ceil(session.turn * self.batch_s / round_s)))
         deadline = time.monotonic() + self.warmup_budget_s
         trial = session.fresh()
         while time.monotonic() < deadline:
-            for _ in range(2 * window):
+            wanted = len(trial.batches) + window
+            while len(trial.batches) < wanted and time.monotonic() < deadline:
                 trial.round(batch=0)
-                if time.monotonic() > deadline:
-                    break
-            recent = [series[-2 * window :] for series in trial.headlines()]
-            if len(recent[0]) == 2 * window and not any(drifts(series) for series in recent):
-                return True, len(trial.batches)
-        return False, len(trial.batches)
+            recent = [series[-window:] for series in trial.headlines()]
+            if len(recent[0]) == window and not any(drifts(series) for series in recent):
+                return True, len(trial.batches) // trial.turn
+        return False, len(trial.batches) // trial.turn
 
 
 class _Session:
@@ -154,12 +160,15 @@ class _Session:
         self.clock, self.names = clock_for(device)
         self.device, self.chance, self.steps = device, chance, steps
         self.inner = inner or [1] * len(steps)
+        self.turn = 1 if len(steps) == 1 else CALLS_IN_A_TURN
         self.series: list[list[tuple[float, ...]]] = [[] for _ in steps]
         self.batches: list[int] = []
 
     def fresh(self) -> _Session:
         """The same steps without the series."""
-        return _Session(self.steps, self.device, self.chance, self.inner)
+        other = _Session(self.steps, self.device, self.chance, self.inner)
+        other.turn = self.turn
+        return other
 
     def call(self) -> None:
         """Call every step, untimed."""
@@ -167,22 +176,29 @@ class _Session:
             step()
 
     def calibrate(self) -> float:
-        """Choose how many calls make a sample of each step; seconds that a round takes."""
+        """Choose how many calls make a sample of each step, and a turn; seconds that a round takes."""
         self.call()
         once = [min(self.clock(step, 1)[0] for _ in range(3)) for step in self.steps]
         self.inner = [max(1, math.ceil(SHORTEST_SAMPLE_MS / max(ms, 1e-4))) for ms in once]
-        return sum(calls * ms for calls, ms in zip(self.inner, once, strict=True)) / 1000
+        if max(once) > LONGEST_IN_TURNS_MS:
+            self.turn = 1
+        lead = self.turn > 1
+        return sum((self.turn * calls + lead) * ms for calls, ms in zip(self.inner, once, strict=True)) / 1000
 
     def renew(self, steps: list[Step]) -> None:
         """Go on with other copies of the steps, each called once before it is timed."""
         self.steps = steps
         self.call()
 
-    def round(self, batch: int) -> None:
-        """Time every step once, in random order."""
+    def round(self, batch: int, calls: int | None = None) -> None:
+        """Give every step its turn, in random order: `calls` samples, as many as make a turn unless given."""
+        calls = calls or self.turn
         for index in self.chance.sample(range(len(self.steps)), len(self.steps)):
-            self.series[index].append(self.clock(self.steps[index], self.inner[index]))
-        self.batches.append(batch)
+            if self.turn > 1:
+                self.steps[index]()
+            for _ in range(calls):
+                self.series[index].append(self.clock(self.steps[index], self.inner[index]))
+        self.batches += [batch] * calls
 
     def headlines(self) -> list[list[float]]:
         """The headline series of every step."""

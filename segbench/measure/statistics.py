@@ -13,6 +13,9 @@ from scipy import special
 FEWEST_SAMPLES = 6
 TRIMMED = 0.2
 """Share of the batches left out at either end of a ratio's estimate."""
+UNDISTURBED = 0.1
+"""Quantile of a batch that stands for its undisturbed latency: what disturbs a call only ever adds to it."""
+FEWEST_PROCESSES = 3
 DRIFT_LEVEL = 0.95
 """Of the thirds' intervals, which must not overlap: two that do not are rarer than 1 in 100 by chance."""
 DRIFT_SHARE = 0.02
@@ -59,20 +62,21 @@ class RatioInterval(Interval):
 def ratio_interval(
     point: Sequence[float], baseline: Sequence[float], batches: Sequence[int], level: float = 0.95
 ) -> RatioInterval:
-    """Ratio of paired series, and its confidence interval.
+    """Ratio of the latencies of series that were timed side by side, and its confidence interval.
 
-    Each batch gives one value, the logarithm of the median of its pairs' ratios. The estimate is their 20% trimmed
-    mean, the interval Student's t with the winsorised variance (Tukey and McLaughlin 1963), so that a few disturbed
-    batches do no harm. With fewer than 6 batches the interval is that of the median of all pairs in their order.
-    Raises `ValueError` for fewer than 6 pairs.
+    Each batch gives one value, the logarithm of the ratio of the two undisturbed latencies, the 10th percentiles of
+    the batch. The estimate is their 20% trimmed mean, the interval Student's t with the winsorised variance (Tukey and
+    McLaughlin 1963), so that a few disturbed batches do no harm. With fewer than 6 batches it is the median of the
+    pairs' ratios, with its interval. Raises `ValueError` for fewer than 6 pairs.
     """
-    ratios = np.asarray(point, dtype=np.float64) / np.asarray(baseline, dtype=np.float64)
+    one, other = np.asarray(point, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     groups = np.asarray(batches)
     labels = np.unique(groups)
     if labels.size < FEWEST_SAMPLES:
+        ratios = one / other
         interval = median_interval(ratios, level)
         return RatioInterval(interval.low, interval.high, float(np.median(ratios)))
-    values = np.sort([math.log(np.median(ratios[groups == label])) for label in labels])
+    values = np.sort([_undisturbed(one[groups == k]) - _undisturbed(other[groups == k]) for k in labels])
     n = values.size
     cut = int(TRIMMED * n)
     kept = n - 2 * cut
@@ -81,6 +85,24 @@ def ratio_interval(
     deviation = math.sqrt(float(winsorised.var(ddof=1)) * (n - 1) / (kept * (kept - 1)))
     margin = float(special.stdtrit(kept - 1, 0.5 + level / 2)) * deviation
     return RatioInterval(math.exp(middle - margin), math.exp(middle + margin), math.exp(middle))
+
+
+def over_processes(values: Sequence[float], level: float = 0.95) -> RatioInterval:
+    """Geometric mean of what fresh processes gave, one positive value each, and its interval (Student's t).
+
+    Processes differ in more than the calls within one show: addresses, page colours, thread placement. The spread
+    between them holds the spread within them. Raises `ValueError` for fewer than 3 processes.
+    """
+    logs = np.log(np.asarray(values, dtype=np.float64))
+    if logs.size < FEWEST_PROCESSES:
+        raise ValueError(f"an interval over processes needs at least {FEWEST_PROCESSES}, got {logs.size}")
+    middle = float(logs.mean())
+    margin = float(special.stdtrit(logs.size - 1, 0.5 + level / 2)) * float(logs.std(ddof=1)) / math.sqrt(logs.size)
+    return RatioInterval(math.exp(middle - margin), math.exp(middle + margin), math.exp(middle))
+
+
+def _undisturbed(latencies: NDArray[np.float64]) -> float:
+    return math.log(np.quantile(latencies, UNDISTURBED))
 
 
 def drifts(samples: Sequence[float]) -> bool:
