@@ -8,7 +8,9 @@ Everything in one run, quiet and with a busy neighbour that the script starts it
     notebooks' fixed protocol (20 + 100 calls, one block after the other, ratio of means), for segbench at equal time,
     and for segbench with 2 s a comparison;
 (c) the time that each needs for a spread of 1%, from its spread at its own time by the square-root law;
-(d) how often a copy that is 2% slower, and one that is not, are told apart within 5 s.
+(d) how often a copy that is 2% slower, and one that is not, are told apart within 5 s;
+(e) what the harness itself costs: an empty step, and a process of its own for a point.
+The methods of (b) take turns, repetition by repetition, so that the machine's moods meet them all.
 Prints a table with the targets and exits 1 where one is missed.
 """
 
@@ -33,10 +35,11 @@ from rich.table import Table
 from segbench.environment import describe
 from segbench.execute import Execution, in_form, open_device
 from segbench.inputs import make_input
+from segbench.isolate import in_fresh_process
 from segbench.measure.clock import host_clock, timer_floor_ms
 from segbench.measure.latency import AdaptiveProtocol, Maker
 from segbench.measure.statistics import RatioInterval, ratio_interval
-from segbench.runner import build
+from segbench.runner import attempt, build, composed
 
 CPU = torch.device("cpu")
 NEIGHBOUR = "while True: sum(i * i for i in range(100000))"
@@ -126,18 +129,15 @@ def coverage(count: int) -> float:
 def spreads(count: int) -> dict[str, float]:
     """Spread of the FastSTM/DW ratio by each method, in percent, and the fixed protocol's time in seconds."""
     point, baseline = execution("faststm"), execution("dw")
-    start = time.perf_counter()
-    notebook = [fixed(point.step) / fixed(baseline.step) for _ in progress(count, "fixed protocol")]
-    seconds = (time.perf_counter() - start) / count
-    ours = {
-        budget: [
-            compare(point.fresh_step, baseline.fresh_step, budget, seed).middle
-            for seed in progress(count, f"{budget:.2f} s a comparison")
-        ]
-        for budget in (seconds, 2.0)
-    }
-    equal, long = (spread_percent(found) for found in ours.values())
-    return {"seconds": seconds, "fixed": spread_percent(notebook), "equal": equal, "long": long}
+    ratios: dict[str, list[float]] = {"fixed": [], "equal": [], "long": []}
+    times: list[float] = []
+    for seed in progress(count, "repetitions of three methods"):
+        start = time.perf_counter()
+        ratios["fixed"].append(fixed(point.step) / fixed(baseline.step))
+        times.append(time.perf_counter() - start)
+        for name, budget in (("equal", times[-1]), ("long", 2.0)):
+            ratios[name].append(compare(point.fresh_step, baseline.fresh_step, budget, seed).middle)
+    return {name: spread_percent(found) for name, found in ratios.items()} | {"seconds": statistics.mean(times)}
 
 
 def detections(count: int, extra: float) -> float:
@@ -147,6 +147,26 @@ def detections(count: int, extra: float) -> float:
     slower, same = slowed(block, extra * typical), slowed(block, 0.0)
     found = [compare(slower, same, 5.0, seed) for seed in progress(count, f"{100 * extra:g}%")]
     return 100 * sum(interval.distinguishable for interval in found) / count
+
+
+def isolation_cost_s(count: int = 7) -> tuple[float, float]:
+    """What a process of its own adds to a point, in seconds: of the first, and the median of the others."""
+    config = composed(["timing=fixed_20_100", "timing.timed_calls=10"])
+
+    def seconds(measure: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        measure()
+        return time.perf_counter() - start
+
+    pairs = [
+        (
+            seconds(lambda: in_fresh_process(attempt, config, [], {}, process=0)),
+            seconds(lambda: attempt(config, [], {})),
+        )
+        for _ in range(count)
+    ]
+    first, *others = (isolated - inside for isolated, inside in pairs)
+    return first, statistics.median(others)
 
 
 def measure(arguments: argparse.Namespace, busy: bool) -> list[tuple[str, str, str, bool]]:
@@ -181,11 +201,14 @@ def main() -> None:
     rows = measure(arguments, busy=False) + measure(arguments, busy=True)
     with torch.inference_mode():
         seen, false = detections(arguments.detections, 0.02), detections(arguments.detections, 0.0)
+    first_s, isolated_s = isolation_cost_s()
     floor_us = 1000 * timer_floor_ms(partial(host_clock), 1000)
     rows += [
         (f"2% slower copy told apart, {arguments.detections} runs of 5 s", f"{seen:.1f}%", ">= 95%", seen >= 95),
         (f"0% copy told apart, {arguments.detections} runs of 5 s", f"{false:.1f}%", "<= 7%", false <= 7),
         ("an empty step", f"{floor_us:.3f} us", "< 1 us", floor_us < 1),
+        ("isolation, a point", f"{isolated_s:.2f} s", "<= 1.5 s", isolated_s <= 1.5),
+        ("isolation, the first point of a sweep", f"{first_s:.2f} s", "", True),
     ]
     machine = describe()
     title = f"{machine['cpu']}, {machine['cores_physical']} cores, {machine['threads']} threads, {date.today()}"

@@ -14,7 +14,7 @@ _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
 """The configuration folder: beside this file in a wheel, else the repository's."""
 
-POINT_KEYS = ("model", "input", "batch_size", "seed", "form", "device", "precision", "timing")
+POINT_KEYS = ("model", "input", "batch_size", "seed", "form", "device", "precision", "timing", "isolation", "processes")
 """What a point is measured from; whatever these refer to, by interpolation, is used as well."""
 
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")

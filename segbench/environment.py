@@ -37,6 +37,12 @@ def describe() -> dict[str, Any]:
     }
 
 
+def warm_up() -> None:
+    """Find out now what does not change while a process lives."""
+    _software()
+    _machine()
+
+
 @lru_cache(maxsize=1)
 def _software() -> dict[str, Any]:
     return {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import gc
 import os
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -104,6 +106,16 @@ def open_device(
         raise UnsupportedError(f"device.index={index} is not there: this machine has {type} devices 0 to {count - 1}")
     torch.accelerator.set_device_index(index)
     return torch.device(type, index)
+
+
+def forget_earlier_points() -> None:
+    """Reset what an earlier point of this process may have left: compiled code, and the accelerator's memory pool."""
+    gc.collect()
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+    if torch.accelerator.is_available():
+        torch.accelerator.memory.empty_cache()
+        torch.accelerator.memory.reset_peak_memory_stats()
 
 
 @lru_cache(maxsize=1)

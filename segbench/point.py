@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from segbench.deploy import has_deploy_form
 from segbench.execute import Execution, in_form, place, set_float32_precision
+from segbench.findings import Findings, Metrics, summarise
 from segbench.measure.activation import peak_activation_bytes
 from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.measure.error import relative_error, train_deploy_error
 from segbench.measure.flops_torch import flops_torch
-from segbench.measure.latency import BASELINE, AdaptiveProtocol, FixedProtocol
+from segbench.measure.latency import AdaptiveProtocol, FixedProtocol
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
-from segbench.measure.statistics import ratio_interval, summary
+from segbench.measure.process_memory import peak_rss_delta_bytes
 
-Metrics = dict[str, float]
-Samples = dict[str, list[float]]
 Protocol = AdaptiveProtocol | FixedProtocol
 
 
@@ -49,17 +48,11 @@ class Task:
         return self.input.shape[0]
 
 
-@dataclass
-class Findings:
-    """What is known of a point so far; a failure keeps it."""
+def measure(task: Task, baseline: Task | None, findings: Findings, own_process: bool = False) -> None:
+    """Fill `findings`: agreement of forms, counts, the gate, memory, and last the latency, beside the baseline's.
 
-    metrics: Metrics = field(default_factory=dict)
-    samples: Samples = field(default_factory=dict)
-    verdicts: dict[str, bool] = field(default_factory=dict)
-
-
-def measure(task: Task, baseline: Task | None, findings: Findings) -> None:
-    """Fill `findings`: agreement of forms, counts, the gate, memory, and last the latency, beside the baseline's."""
+    `own_process` says that nothing else was measured in this process: then its memory is the point's own.
+    """
     metrics = findings.metrics
     metrics |= _forms_agree(task)
     chosen = in_form(task.module, task.form)
@@ -70,31 +63,28 @@ def measure(task: Task, baseline: Task | None, findings: Findings) -> None:
         metrics["memory_bytes/peak_activation"] = peak_activation_bytes(execution.step)
         if task.device.type == "cuda":
             metrics |= cuda_peak_bytes(execution.step)
-        makers = [execution.fresh_step]
-        if baseline:
-            _forms_agree(baseline)
-            makers.append(_verified(baseline, in_form(baseline.module, baseline.form))[0].fresh_step)
-        timed = task.timing.measure(makers, task.device, task.seed)
+        if own_process:
+            metrics |= peak_rss_delta_bytes(execution.step)
+        _time(task, baseline, execution, findings)
+
+
+def measure_latency(task: Task, baseline: Task | None, findings: Findings) -> None:
+    """Fill `findings` with the latency alone; the gate stands before it all the same."""
+    with torch.inference_mode():
+        execution, findings.metrics["error/vs_reference"] = _verified(task, in_form(task.module, task.form))
+        _time(task, baseline, execution, findings)
+
+
+def _time(task: Task, baseline: Task | None, execution: Execution, findings: Findings) -> None:
+    makers = [execution.fresh_step]
+    if baseline:
+        _forms_agree(baseline)
+        makers.append(_verified(baseline, in_form(baseline.module, baseline.form))[0].fresh_step)
+    timed = task.timing.measure(makers, task.device, task.seed)
     findings.samples |= timed.samples
     findings.verdicts |= timed.verdicts
-    metrics |= {f"timing/{name}": value for name, value in timed.facts.items()}
-    _summarise(findings, task.batch_size)
-
-
-def _summarise(findings: Findings, batch_size: int) -> None:
-    """Derive the statistics from the raw series."""
-    metrics, samples = findings.metrics, findings.samples
-    for name, series in samples.items():
-        if name != "batch":
-            metrics |= summary(name, series)
-    metrics["throughput_img_s"] = 1000 * batch_size / metrics["latency_ms/median"]
-    if BASELINE + "latency_ms" in samples:
-        batches = [int(batch) for batch in samples["batch"]]
-        ratio = ratio_interval(samples["latency_ms"], samples[BASELINE + "latency_ms"], batches)
-        metrics["ratio_to_baseline/median"] = ratio.middle
-        metrics["ratio_to_baseline/ci95_low"] = ratio.low
-        metrics["ratio_to_baseline/ci95_high"] = ratio.high
-        findings.verdicts["distinguishable"] = ratio.distinguishable
+    findings.metrics |= {f"timing/{name}": value for name, value in timed.facts.items()}
+    summarise(findings, task.batch_size)
 
 
 def _verified(task: Task, chosen: nn.Module) -> tuple[Execution, float]:

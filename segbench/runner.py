@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,18 +30,23 @@ from segbench.execute import (
     FORMS,
     FP32_PRECISIONS,
     dtype_named,
+    forget_earlier_points,
     open_device,
     set_float32_precision,
 )
 from segbench.explain import explain
+from segbench.findings import Findings, combine
 from segbench.inputs import make_input
+from segbench.isolate import ProcessDiedError, in_fresh_process
 from segbench.measure.error import tensors_in
-from segbench.point import Findings, GateError, Task, measure
+from segbench.measure.statistics import FEWEST_PROCESSES
+from segbench.point import GateError, Task, measure, measure_latency
 from segbench.record import Record, save
 from segbench.track import SWEEP_OVERRIDE, TrackerError
 
 log = logging.getLogger(__name__)
 LONGEST_REASON = 500
+ISOLATIONS = ("none", "process")
 AXES = ("channels", "in_channels", "resolution", "batch_size")
 
 
@@ -103,6 +108,17 @@ def run(config: DictConfig) -> Outcome:
     return Outcome(record.status, detail, warning, trace, note=note)
 
 
+@dataclass
+class Part:
+    """What one process found, and where it ran; a reason and a traceback where it did not end `ok`."""
+
+    findings: Findings
+    environment: dict[str, Any]
+    status: str = "ok"
+    reason: str | None = None
+    traceback: str | None = None
+
+
 def measure_point(
     config: DictConfig, overrides: list[str], choices: Mapping[str, Any], folder: Path
 ) -> tuple[Record, str | None]:
@@ -112,32 +128,83 @@ def measure_point(
     parameters = used_parameters(_plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
     if "model.encoder" in parameters:
         parameters["family"] = family_of(parameters["model.encoder"])
-    findings = Findings()
-    status, reason, trace = "ok", None, None
     try:
         with _refusals(parameters):
             _refuse_repetition(folder, overrides, resolved)
-            task = _prepare(config, parameters)
-            baseline = _prepare_baseline(config, overrides, task)
-        measure(task, baseline, findings)
+            isolated = one_of("isolation", config.isolation, ISOLATIONS) == "process"
+            processes = _checked_processes(config.processes, isolated)
+        if isolated:
+            part = _in_processes(config, overrides, parameters, processes)
+        else:
+            part = attempt(config, overrides, parameters)
     except Exception as error:
-        status = "unsupported" if isinstance(error, UnsupportedError) else "failed"
-        reason, trace = _one_line(error), traceback.format_exc()
-        log.info("%s: %s", status, trace)
+        part = _ended(error, Findings())
     record = Record(
-        status=status,
-        reason=reason,
+        status=part.status,
+        reason=part.reason,
         overrides=overrides,
         parameters=parameters,
         config=resolved,
-        environment=environment.describe(),
-        metrics=findings.metrics,
-        samples=findings.samples,
-        verdicts=findings.verdicts,
+        environment=part.environment,
+        metrics=part.findings.metrics,
+        samples=part.findings.samples,
+        verdicts=part.findings.verdicts,
         started=started.isoformat(timespec="milliseconds"),
         duration_s=time.perf_counter() - clock,
     )
-    return record, trace
+    return record, part.traceback
+
+
+def _checked_processes(processes: int, isolated: bool) -> int:
+    """The number of fresh processes to measure in. `ValueError` where it cannot be."""
+    if positive_int("processes", processes) > 1 and not isolated:
+        raise ValueError(f"processes={processes} is not allowed with isolation=none: use isolation=process")
+    if 1 < processes < FEWEST_PROCESSES:
+        raise ValueError(
+            f"processes={processes} is not allowed: use 1, or {FEWEST_PROCESSES} or more for an interval over them"
+        )
+    return processes
+
+
+def _in_processes(config: DictConfig, overrides: list[str], parameters: Mapping[str, Any], processes: int) -> Part:
+    """Measure in fresh processes, one after the other; all but the first check and time only."""
+    parts: list[Part] = []
+    for index in range(processes):
+        part = in_fresh_process(attempt, config, overrides, parameters, process=index)
+        if part.status != "ok":
+            return part
+        parts.append(part)
+    if processes == 1:
+        return parts[0]
+    target = config.timing.get("target_percent")
+    whole = combine([part.findings for part in parts], config.batch_size, target)
+    return Part(whole, parts[0].environment)
+
+
+def attempt(
+    config: DictConfig, overrides: list[str], parameters: Mapping[str, Any], process: int | None = None
+) -> Part:
+    """Measure in this process; `process` is its number where nothing else is measured in it."""
+    findings = Findings()
+    try:
+        forget_earlier_points()
+        with _refusals(parameters):
+            task = _prepare(config, parameters)
+            baseline = _prepare_baseline(config, overrides, task)
+        if process:
+            measure_latency(replace(task, seed=task.seed + process), baseline, findings)
+        else:
+            measure(task, baseline, findings, own_process=process is not None)
+    except Exception as error:
+        return _ended(error, findings)
+    return Part(findings, environment.describe())
+
+
+def _ended(error: Exception, findings: Findings) -> Part:
+    """What is left of a point that raised."""
+    status, trace = "unsupported" if isinstance(error, UnsupportedError) else "failed", traceback.format_exc()
+    log.info("%s: %s", status, trace)
+    return Part(findings, environment.describe(), status, _one_line(error), trace)
 
 
 _measured: dict[tuple[Path, str], list[str]] = {}
@@ -240,7 +307,7 @@ def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if len(text) > LONGEST_REASON:
         text = text[: LONGEST_REASON - 3] + "..."
-    return text if isinstance(error, ValueError | GateError) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, ValueError | GateError | ProcessDiedError) else f"{type(error).__name__}: {text}"
 
 
 def _plain(config: DictConfig, resolve: bool) -> dict[str, Any]:

@@ -48,9 +48,10 @@ def evidence(before: Usage, after: Usage) -> dict[str, float]:
 
 
 def contended(found: dict[str, float]) -> bool:
-    """Whether the evidence says that the point did not have the processor for itself."""
+    """Whether the evidence says that the point did not have the processor for itself, or its GPU its full clock."""
     return (
         found["involuntary_switches_per_s"] > SWITCHES_PER_S
         or found["stolen_share"] > STOLEN_SHARE
         or found["load_per_core"] > LOAD_PER_CORE
+        or found.get("gpu_throttled", 0.0) > 0
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import torch
 from segbench.checks import UnsupportedError, natural_int, positive_int, positive_number
 from segbench.measure import contention
 from segbench.measure.clock import Clock, Step, clock_for, timer_floor_ms
+from segbench.measure.gpu import gpu_evidence
 from segbench.measure.statistics import FEWEST_SAMPLES, drifts, median_interval, ratio_interval
 
 BASELINE = "baseline_"
@@ -208,15 +210,14 @@ class _Session:
         """The widest of the 95% intervals, of the median and of the ratio, in percent of its middle."""
         point, *baseline = self.headlines()
         interval = median_interval(point)
-        widths = [(interval.high - interval.low) / sorted(point)[len(point) // 2]]
+        widths = [100 * (interval.high - interval.low) / statistics.median(point)]
         if baseline:
-            ratio = ratio_interval(point, baseline[0], self.batches)
-            widths.append((ratio.high - ratio.low) / ratio.middle)
-        return 100 * max(widths)
+            widths.append(ratio_interval(point, baseline[0], self.batches).width_percent)
+        return max(widths)
 
     def result(self, facts: dict[str, float], verdicts: dict[str, bool], before: contention.Usage) -> Timed:
         """The series with their names, and the evidence."""
-        found = contention.evidence(before, contention.Usage.now())
+        found = contention.evidence(before, contention.Usage.now()) | gpu_evidence(self.device)
         samples: dict[str, list[float]] = {"batch": [float(batch) for batch in self.batches]}
         for index, series in enumerate(self.series):
             prefix = BASELINE if index else ""

@@ -54,6 +54,11 @@ class RatioInterval(Interval):
     middle: float
 
     @property
+    def width_percent(self) -> float:
+        """Width over the middle, in percent."""
+        return 100 * (self.high - self.low) / self.middle
+
+    @property
     def distinguishable(self) -> bool:
         """Whether the interval leaves 1 out."""
         return not self.low <= 1 <= self.high

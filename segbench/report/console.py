@@ -16,6 +16,7 @@ from segbench.report.comparison import swept_keys
 from segbench.report.rounding import count, interval, significant
 
 WIDTH = 100
+LATENCY = "latency_ms/median"
 BEST = "*"
 SAME = " ="
 """Marks a ratio that cannot be told from 1."""
@@ -58,7 +59,7 @@ COLUMNS = (
     Column("flops/torch", "FLOPs\n(M)", _scaled("flops/torch", 1e6)),
     Column("memory_bytes/peak_activation", "act. peak\n(KiB)", _scaled("memory_bytes/peak_activation", 1024)),
     Column("ratio_to_baseline/median", "ratio to baseline\n[95% interval]", _ratio),
-    Column("latency_ms/median", "latency (ms)\nmedian [95% interval]", _latency),
+    Column(LATENCY, "latency (ms)\nmedian [95% interval]", _latency),
     Column("throughput_img_s", "images/s", lambda m: significant(m["throughput_img_s"]), max),
 )
 
@@ -75,16 +76,16 @@ def rows(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> tupl
         key for key in ("model", "model.encoder", "block", "channels") if any(key in r.parameters for r in records)
     ]
     ok = [record for record in records if record.status == "ok"]
-    shown = [column for column in columns if any(column.metric in record.metrics for record in ok)]
-    best = {c.metric: c.best([r.metrics[c.metric] for r in ok if c.metric in r.metrics]) for c in shown}
+    shown = [c for c in columns if c.metric == LATENCY or any(c.metric in record.metrics for record in ok)]
+    best = {c.metric: c.best([r.metrics[c.metric] for r in ok if c.metric in r.metrics]) for c in shown if ok}
 
     def cell(column: Column, record: Record) -> str:
         if record.status != "ok":
-            return record.status + " " if column.metric == "latency_ms/median" else ""
+            return record.status + " " if column.metric == LATENCY else ""
         if column.metric not in record.metrics:
             return ""
         text = column.text(record.metrics)
-        if column.metric == "latency_ms/median" and disturbed(record):
+        if column.metric == LATENCY and disturbed(record):
             text += DISTURBED
         return text + (BEST if record.metrics[column.metric] == best[column.metric] else " ")
 
@@ -115,7 +116,8 @@ def print_comparison(records: Sequence[Record], console: Console) -> None:
         table = _table(records, columns)
     console.print(table)
     cells = [cell for line in rows(records)[1] for cell in line]
-    notes = [f"{BEST} best of its column"] if len(records) > 1 else []
+    starred = any(cell.endswith(BEST) for cell in cells)
+    notes = [f"{BEST} best of its column"] if len(records) > 1 and starred else []
     notes += ["= not distinguishable from the baseline"] if any(SAME in cell for cell in cells) else []
     notes += [f"{DISTURBED} contended or unsteady"] if any(disturbed(record) for record in records) else []
     notes += [f"no room here for {', '.join(left_out)}: see comparison.csv"] if left_out else []

@@ -1,0 +1,96 @@
+"""A call in a process of its own: whatever happens to it, the caller learns of it and goes on.
+
+The process is forked from a server that has imported the heavy libraries once, so that a start costs a fork. The result
+comes back through a pipe, whole or not at all, and the caller sleeps meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+PRELOADED = ("segbench.preload",)
+PR_SET_PDEATHSIG = 1
+SIGNALS = {
+    signal.SIGSEGV: "a segmentation fault",
+    signal.SIGABRT: "an abort",
+    signal.SIGBUS: "a bus error",
+    signal.SIGFPE: "an arithmetic fault",
+    signal.SIGILL: "an illegal instruction",
+}
+
+
+class ProcessDiedError(RuntimeError):
+    """A process that ended without a result; the message says how."""
+
+
+def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call `function` in a process of its own and return what it returns; both must be picklable.
+
+    Raises `ProcessDiedError` where the process ended without a result, and what the function raised otherwise.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(theirs, function, args, kwargs), daemon=True)
+    kills = _out_of_memory_kills()
+    process.start()
+    theirs.close()
+    try:
+        succeeded, result = ours.recv()
+    except (EOFError, OSError):
+        process.join()
+        raise ProcessDiedError(_how(process.exitcode, _out_of_memory_kills() > kills)) from None
+    finally:
+        if process.is_alive():
+            process.join(1)
+        process.kill()
+        process.join()
+        ours.close()
+    if not succeeded:
+        raise result
+    value: R = result
+    return value
+
+
+def _serve(connection: Connection, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Call and send the result; an interruption is left to the caller, whose end is this process's end too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # Linux only
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    answer: tuple[bool, Any]
+    try:
+        answer = True, function(*args, **kwargs)
+    except Exception as error:
+        answer = False, error
+    connection.send(answer)
+    connection.close()
+
+
+def _how(exit_code: int | None, out_of_memory: bool) -> str:
+    """How a process ended, in one sentence."""
+    if exit_code is None or exit_code >= 0:
+        return f"its process ended by itself, with exit code {exit_code}, before it had a result"
+    name = signal.Signals(-exit_code).name
+    if out_of_memory:
+        return f"its process was killed by the system ({name}): memory ran out"
+    if -exit_code in SIGNALS:
+        return f"its process crashed: {SIGNALS[signal.Signals(-exit_code)]} ({name})"
+    return f"its process was killed ({name})"
+
+
+def _out_of_memory_kills() -> int:
+    """Processes that the system has killed since its start because memory ran out; 0 where it does not say."""
+    try:
+        counters = Path("/proc/vmstat").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in counters.splitlines() if line.startswith("oom_kill ")), 0)
