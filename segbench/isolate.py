@@ -6,10 +6,10 @@ comes back through a pipe, whole or not at all, and the caller sleeps meanwhile.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 PRELOADED = ("segbench.preload",)
-PR_SET_PDEATHSIG = 1
 SIGNALS = {
     signal.SIGSEGV: "a segmentation fault",
     signal.SIGABRT: "an abort",
@@ -64,8 +63,7 @@ def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwa
 def _serve(connection: Connection, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Call and send the result; an interruption is left to the caller, whose end is this process's end too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # Linux only
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_caller, daemon=True).start()
     answer: tuple[bool, Any]
     try:
         answer = True, function(*args, **kwargs)
@@ -73,6 +71,14 @@ def _serve(connection: Connection, function: Callable[..., Any], args: tuple[Any
         answer = False, error
     connection.send(answer)
     connection.close()
+
+
+def _end_with_caller() -> None:
+    """Sleep until the caller is no more, then end this process, whatever it is doing."""
+    caller = multiprocessing.parent_process()
+    assert caller is not None
+    caller.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _how(exit_code: int | None, out_of_memory: bool) -> str:

@@ -1,6 +1,8 @@
 """What every isolated process needs, imported and found out once in the process that they are forked from."""
 
+import torch._dynamo  # FLOP counting and compilation load it, for seconds
+
 from segbench import environment, runner
 
-__all__ = ["environment", "runner"]
+__all__ = ["environment", "runner", "torch"]
 environment.warm_up()

@@ -63,7 +63,7 @@ class FixedProtocol:
 
     def measure(self, makers: Sequence[Maker], device: torch.device, seed: int = 0) -> Timed:
         """Time the steps of `makers`, the point's first and its baseline's second."""
-        session = _Session([make() for make in makers], device, random.Random(seed), inner=[1] * len(makers))
+        session = Session([make() for make in makers], device, random.Random(seed), inner=[1] * len(makers))
         before = contention.Usage.now()
         for _ in range(self.warmup_calls):
             session.call()
@@ -113,7 +113,7 @@ class AdaptiveProtocol:
 
     def _attempt(self, makers: Sequence[Maker], device: torch.device, chance: random.Random) -> Timed:
         before = contention.Usage.now()
-        session = _Session([make() for make in makers], device, chance)
+        session = Session([make() for make in makers], device, chance)
         round_s = session.calibrate()
         if round_s > self.budget_s:
             raise UnsupportedError(
@@ -125,7 +125,7 @@ class AdaptiveProtocol:
         batches, check = 0, self.fewest_batches
         converged = False
         while not converged and (time.monotonic() < deadline or batches < self.fewest_batches):
-            session.renew([make() for make in makers])
+            session.renew(makers)
             stop = min(deadline, time.monotonic() + self.batch_s)
             session.round(batches)
             while time.monotonic() < stop:
@@ -137,7 +137,7 @@ class AdaptiveProtocol:
         facts = {"warmup_rounds": float(rounds), "batches": float(batches)}
         return session.result(facts, {"warmed_up": warm, "converged": converged}, before)
 
-    def _warm_up(self, session: _Session, round_s: float) -> tuple[bool, int]:
+    def _warm_up(self, session: Session, round_s: float) -> tuple[bool, int]:
         """Run rounds until the last ones no longer drift, or the budget is spent; whether, and how many."""
         window = 2 * max(10, min(100, math.ceil(session.turn * self.batch_s / round_s)))
         deadline = time.monotonic() + self.warmup_budget_s
@@ -152,7 +152,7 @@ class AdaptiveProtocol:
         return False, len(trial.batches) // trial.turn
 
 
-class _Session:
+class Session:
     """Steps that are timed side by side, and their series so far."""
 
     def __init__(
@@ -166,9 +166,9 @@ class _Session:
         self.series: list[list[tuple[float, ...]]] = [[] for _ in steps]
         self.batches: list[int] = []
 
-    def fresh(self) -> _Session:
+    def fresh(self) -> Session:
         """The same steps without the series."""
-        other = _Session(self.steps, self.device, self.chance, self.inner)
+        other = Session(self.steps, self.device, self.chance, self.inner)
         other.turn = self.turn
         return other
 
@@ -187,9 +187,14 @@ class _Session:
         lead = self.turn > 1
         return sum((self.turn * calls + lead) * ms for calls, ms in zip(self.inner, once, strict=True)) / 1000
 
-    def renew(self, steps: list[Step]) -> None:
-        """Go on with other copies of the steps, each called once before it is timed."""
-        self.steps = steps
+    def renew(self, makers: Sequence[Maker]) -> None:
+        """Go on with other copies of the steps, each called once before it is timed.
+
+        They are made in random order: freed memory is handed out again in the order in which it is asked for, and the
+        same step would lie at the same place in every batch.
+        """
+        for index in self.chance.sample(range(len(makers)), len(makers)):
+            self.steps[index] = makers[index]()
         self.call()
 
     def round(self, batch: int, calls: int | None = None) -> None:
