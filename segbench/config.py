@@ -14,7 +14,20 @@ _PACKAGE = Path(__file__).resolve().parent
 CONF_DIR = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
 """The configuration folder: beside this file in a wheel, else the repository's."""
 
-POINT_KEYS = ("model", "input", "batch_size", "seed", "form", "device", "precision", "timing", "isolation", "processes")
+POINT_KEYS = (
+    "model",
+    "input",
+    "batch_size",
+    "seed",
+    "form",
+    "device",
+    "precision",
+    "timing",
+    "isolation",
+    "processes",
+    "analysis",
+    "machine",
+)
 """What a point is measured from; whatever these refer to, by interpolation, is used as well."""
 
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
@@ -41,7 +54,7 @@ def used_parameters(raw: Mapping[str, Any], resolved: Mapping[str, Any], choices
     return names | options
 
 
-NEVER_UNUSED = ("name", "tracker", "study", "family", "baseline", "timing", "input")
+NEVER_UNUSED = ("name", "tracker", "study", "family", "stage", "baseline", "timing", "input")
 """Keys that a point may be given although nothing it is measured from refers to them."""
 
 

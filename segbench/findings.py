@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from segbench.measure.latency import BASELINE
 from segbench.measure.statistics import RatioInterval, over_processes, ratio_interval, summary
@@ -22,6 +23,8 @@ class Findings:
     metrics: Metrics = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)
     verdicts: dict[str, bool] = field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Rows by the name of the analysis file that they belong into."""
 
 
 def summarise(findings: Findings, batch_size: int) -> None:
@@ -40,11 +43,11 @@ def summarise(findings: Findings, batch_size: int) -> None:
 def combine(parts: Sequence[Findings], batch_size: int, target_percent: float | None) -> Findings:
     """The findings of several processes as one.
 
-    Counts and memory are the first's. Series are joined, with the process of every sample beside them. Medians and the
-    ratio are the geometric means of the processes' own, with the interval over processes; evidence is averaged, and the
-    verdicts are those of the worst. Raises `ValueError` for fewer than 3.
+    Counts, memory and tables are the first's. Series are joined, with the process of every sample beside them. Medians
+    and the ratio are the geometric means of the processes' own, with the interval over processes; evidence is averaged,
+    and the verdicts are those of the worst. Raises `ValueError` for fewer than 3.
     """
-    whole = Findings(dict(parts[0].metrics), _joined(parts))
+    whole = Findings(dict(parts[0].metrics), _joined(parts), tables=parts[0].tables)
     for name in set.intersection(*(set(part.metrics) for part in parts)):
         if name.startswith("timing/"):
             whole.metrics[name] = statistics.mean(part.metrics[name] for part in parts)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from segbench.analysis import FullAnalysis, NoAnalysis, Subject
 from segbench.deploy import has_deploy_form
 from segbench.execute import Execution, in_form, place, set_float32_precision
 from segbench.findings import Findings, Metrics, summarise
-from segbench.measure.activation import peak_activation_bytes
 from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.measure.error import relative_error, train_deploy_error
 from segbench.measure.flops_torch import flops_torch
@@ -19,6 +21,7 @@ from segbench.measure.latency import AdaptiveProtocol, FixedProtocol
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
 from segbench.measure.process_memory import peak_rss_delta_bytes
+from segbench.measure.trace import Trace, trace_step
 
 Protocol = AdaptiveProtocol | FixedProtocol
 
@@ -40,6 +43,8 @@ class Task:
     tolerance: float
     memory_format: str
     timing: Protocol
+    analysis: NoAnalysis | FullAnalysis
+    machine: Mapping[str, Any]
     seed: int
 
     @property
@@ -60,12 +65,53 @@ def measure(task: Task, baseline: Task | None, findings: Findings, own_process: 
     with torch.inference_mode():
         execution, metrics["error/vs_reference"] = _verified(task, chosen)
         metrics |= _sizes(task.module, execution.module)
-        metrics["memory_bytes/peak_activation"] = peak_activation_bytes(execution.step)
+        trace = trace_step(execution.step, execution.module)
+        metrics |= _traced(trace)
         if task.device.type == "cuda":
             metrics |= cuda_peak_bytes(execution.step)
         if own_process:
             metrics |= peak_rss_delta_bytes(execution.step)
+        metrics |= _other_form_peak(task, trace)
         _time(task, baseline, execution, findings)
+        examined = task.analysis.examine(
+            Subject(
+                module=execution.module,
+                input=task.input,
+                step=execution.step,
+                trace=trace,
+                latency_ms=metrics["latency_ms/median"],
+                device=task.device,
+                dtype=task.dtype,
+                seed=task.seed,
+                machine=task.machine,
+            )
+        )
+    metrics |= examined.metrics
+    findings.tables |= examined.tables
+
+
+def _traced(trace: Trace) -> Metrics:
+    """What one run of the step shows."""
+    return {
+        "flops/audited": trace.flops,
+        "flops/uncounted_operators": len(trace.uncounted),
+        "memory_bytes/peak_activation": trace.peak_bytes,
+        "memory_bytes/moved": trace.bytes_moved,
+    }
+
+
+def _other_form_peak(task: Task, trace: Trace) -> Metrics:
+    """Traced peaks of training and deploy form, where there are two, and what the deploy form saves."""
+    if not has_deploy_form(task.module):
+        return {}
+    other = "train" if task.form == "deploy" else "deploy"
+    execution = place(in_form(task.module, other), task.input, task.device, task.dtype, task.memory_format)
+    peaks = {task.form: trace.peak_bytes, other: trace_step(execution.step, execution.module).peak_bytes}
+    return {
+        "memory_bytes/peak_activation_train": peaks["train"],
+        "memory_bytes/peak_activation_deploy": peaks["deploy"],
+        "memory_saved_percent/peak_activation_deploy": 100 * (1 - peaks["deploy"] / peaks["train"]),
+    }
 
 
 def measure_latency(task: Task, baseline: Task | None, findings: Findings) -> None:

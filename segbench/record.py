@@ -13,6 +13,8 @@ from typing import Any
 
 SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
+ANALYSIS_FOLDER = "analysis"
+"""Tables and plots of a point, beside its record."""
 STATUSES = ("ok", "failed", "unsupported")
 
 

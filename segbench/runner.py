@@ -21,7 +21,7 @@ from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
-from torch import nn
+from torch import Tensor, nn
 
 from segbench import environment
 from segbench.checks import UnsupportedError, natural_int, one_of, positive_int
@@ -42,6 +42,7 @@ from segbench.measure.error import tensors_in
 from segbench.measure.statistics import FEWEST_PROCESSES
 from segbench.point import GateError, Task, measure, measure_latency
 from segbench.record import Record, save
+from segbench.report.analysis import write as write_analysis
 from segbench.track import SWEEP_OVERRIDE, TrackerError
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,10 @@ def run(config: DictConfig) -> Outcome:
     folder = Path(hydra.runtime.output_dir)
     overrides = [override for override in hydra.overrides.task if not override.startswith(SWEEP_OVERRIDE)]
     try:
-        record, trace = measure_point(config, overrides, hydra.runtime.choices, folder)
+        measured = measure_point(config, overrides, hydra.runtime.choices, folder)
+        record, trace = measured.record, measured.traceback
+        if measured.tables:
+            write_analysis(measured.tables, record.metrics, folder)
         save(record, folder)
     except Exception as error:  # without a record this is the only word of the point
         return Outcome("failed", f"no record: {_one_line(error)}", None, traceback.format_exc(), unrecorded=True)
@@ -119,13 +123,22 @@ class Part:
     traceback: str | None = None
 
 
-def measure_point(
-    config: DictConfig, overrides: list[str], choices: Mapping[str, Any], folder: Path
-) -> tuple[Record, str | None]:
+@dataclass(frozen=True)
+class Measured:
+    """A point's record, the tables of its analysis, and a traceback where it did not end `ok`."""
+
+    record: Record
+    tables: dict[str, list[dict[str, Any]]]
+    traceback: str | None
+
+
+def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str, Any], folder: Path) -> Measured:
     """Measure one point; whatever goes wrong ends in the record's status and reason, and as a traceback."""
     started, clock = datetime.now(UTC), time.perf_counter()
     resolved = _plain(config, resolve=True)
     parameters = used_parameters(_plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
+    if choices.get("stage"):
+        parameters["stage"] = choices["stage"]
     if "model.encoder" in parameters:
         parameters["family"] = family_of(parameters["model.encoder"])
     try:
@@ -152,7 +165,7 @@ def measure_point(
         started=started.isoformat(timespec="milliseconds"),
         duration_s=time.perf_counter() - clock,
     )
-    return record, part.traceback
+    return Measured(record, part.findings.tables, part.traceback)
 
 
 def _checked_processes(processes: int, isolated: bool) -> int:
@@ -196,7 +209,13 @@ def attempt(
         else:
             measure(task, baseline, findings, own_process=process is not None)
     except Exception as error:
-        return _ended(error, findings)
+        if not _out_of_memory(error):
+            return _ended(error, findings)
+        shape = f"{config.batch_size} x {' x '.join(map(str, config.input.shape))}"
+        refusal = UnsupportedError(
+            f"memory of {config.device.type} ran out with an input of {shape}: {_one_line(error)}"
+        )
+        return _ended(refusal, findings)
     return Part(findings, environment.describe())
 
 
@@ -239,6 +258,8 @@ def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
         tolerance=precision.tolerance,
         memory_format=config.device.memory_format,
         timing=timing,
+        analysis=_instantiated(config.analysis),
+        machine=_plain(config.machine, resolve=True),
         seed=config.seed,
     )
     _call_once(task)
@@ -252,12 +273,22 @@ def _call_once(task: Task) -> None:
         with torch.inference_mode():
             result = task.module(task.input)
     except (RuntimeError, AssertionError) as error:
-        shape = " x ".join(str(size) for size in task.input.shape)
-        raise ValueError(f"the module does not take an input of {shape}: {_one_line(error)}") from error
+        if _out_of_memory(error):
+            raise
+        raise ValueError(f"the module does not take an input of {_shape(task.input)}: {_one_line(error)}") from error
     if not tensors_in(result):
         raise ValueError(
             f"the module gives a {type(result).__name__}: it must give a tensor, or a tuple, list or dict of them"
         )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on an accelerator or on the host."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _shape(x: Tensor) -> str:
+    return " x ".join(str(size) for size in x.shape)
 
 
 def _prepare_baseline(config: DictConfig, overrides: list[str], task: Task) -> Task | None:

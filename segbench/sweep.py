@@ -118,6 +118,11 @@ class SweepCallback(Callback):
     @guarded
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print the point and exit by how it ended."""
+        from rich.console import Console
+
+        from segbench.report import analysis
+        from segbench.report.console import console_width
+
         if kwargs["job_return"].status is JobStatus.FAILED:
             return
         folder = Path(config.hydra.runtime.output_dir)
@@ -125,6 +130,8 @@ class SweepCallback(Callback):
             sys.exit(EXIT_FAILED)
         found = record.load(folder / record.FILE_NAME)
         self._show([found], folder)
+        if found.status == "ok" and (folder / record.ANALYSIS_FOLDER).is_dir():
+            analysis.print_analysis(folder, found.metrics, Console(width=console_width()))
         sys.exit({"ok": EXIT_OK, "failed": EXIT_FAILED}.get(found.status, EXIT_REFUSED))
 
     @guarded

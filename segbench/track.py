@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from segbench.record import FILE_NAME, Record
+from segbench.record import ANALYSIS_FOLDER, FILE_NAME, Record
 
 SWEEP_OVERRIDE = "tracker.parent_run="
 """Override by which a sweep hands its run to its points; it is not the user's and stays out of records."""
@@ -87,7 +87,7 @@ class MlflowTracker:
             return str(run.info.run_id)
 
     def log_point(self, record: Record, folder: Path) -> None:
-        """Send one point: parameters to compare by, metrics, tags, and the record and configuration as artifacts."""
+        """Send one point: parameters to compare by, metrics, tags, and record, configuration and analysis as files."""
         if self.parent_run == UNREACHABLE:
             return
         with self._explained():
@@ -100,6 +100,8 @@ class MlflowTracker:
             self._log_values(run.info.run_id, record)
             self._client.log_text(run.info.run_id, (folder / FILE_NAME).read_text(encoding="utf-8"), FILE_NAME)
             self._client.log_dict(run.info.run_id, record.config, "config.yaml")
+            if (folder / ANALYSIS_FOLDER).is_dir():
+                self._client.log_artifacts(run.info.run_id, str(folder / ANALYSIS_FOLDER), ANALYSIS_FOLDER)
             status = "FAILED" if record.status == "failed" else "FINISHED"
             ended_ms = _started_ms(record) + round(1000 * record.duration_s)
             self._client.set_terminated(run.info.run_id, status, end_time=ended_ms)

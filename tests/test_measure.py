@@ -8,15 +8,19 @@ import pytest
 import torch
 from torch import nn
 
-from segbench.measure.activation import peak_activation_bytes
 from segbench.measure.error import relative_error, train_deploy_error
 from segbench.measure.flops_torch import flops_torch
 from segbench.measure.latency import AdaptiveProtocol, FixedProtocol
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
 from segbench.measure.statistics import ratio_interval
+from segbench.measure.trace import trace_step
 
 KIB = 1024
+
+
+def peak_activation_bytes(step: Callable, module: nn.Module | None = None) -> int:
+    return trace_step(step, module or nn.Identity()).peak_bytes
 
 
 def traced(function, *shape: int) -> int:
@@ -79,7 +83,7 @@ def test_tracing_leaves_the_module_and_the_random_state_alone() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     state = torch.random.get_rng_state()
-    peak_activation_bytes(lambda: module(torch.ones(1, 3, 8, 8)))
+    peak_activation_bytes(lambda: module(torch.ones(1, 3, 8, 8)), module)
     macs_thop(module, torch.ones(1, 3, 8, 8))
     flops_torch(module, torch.ones(1, 3, 8, 8))
     assert torch.equal(torch.random.get_rng_state(), state)

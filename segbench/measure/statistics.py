@@ -81,7 +81,7 @@ def ratio_interval(
         ratios = one / other
         interval = median_interval(ratios, level)
         return RatioInterval(interval.low, interval.high, float(np.median(ratios)))
-    values = np.sort([_undisturbed(one[groups == k]) - _undisturbed(other[groups == k]) for k in labels])
+    values = np.sort([math.log(undisturbed_ms(one[groups == k]) / undisturbed_ms(other[groups == k])) for k in labels])
     n = values.size
     cut = int(TRIMMED * n)
     kept = n - 2 * cut
@@ -106,8 +106,9 @@ def over_processes(values: Sequence[float], level: float = 0.95) -> RatioInterva
     return RatioInterval(math.exp(middle - margin), math.exp(middle + margin), math.exp(middle))
 
 
-def _undisturbed(latencies: NDArray[np.float64]) -> float:
-    return math.log(np.quantile(latencies, UNDISTURBED))
+def undisturbed_ms(latencies_ms: Sequence[float] | NDArray[np.float64]) -> float:
+    """The 10th percentile, in the unit of the samples: what disturbs a call only ever adds to it."""
+    return float(np.quantile(latencies_ms, UNDISTURBED))
 
 
 def drifts(samples: Sequence[float]) -> bool:

@@ -136,10 +136,18 @@ def _needed_width(table: Table, console: Console) -> int:
 
 def _table(records: Sequence[Record], columns: Sequence[Column]) -> Table:
     headers, body = rows(records, columns)
+    return simple_table(headers, body, {column.header for column in columns})
+
+
+def simple_table(headers: Sequence[str], body: Sequence[Sequence[str]], right: set[str] | None = None) -> Table:
+    """A table without lines; cells that carry a star are green. `right` names the columns of figures.
+
+    Without `right`, columns of which every cell begins with a digit are figures.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True)
-    quantities = {column.header for column in columns}
-    for header in headers:
-        table.add_column(header, justify="right" if header in quantities else "left", overflow="fold")
+    for index, header in enumerate(headers):
+        figures = header in right if right is not None else all(row[index][:1].isdigit() for row in body)
+        table.add_column(header, justify="right" if figures else "left", overflow="fold")
     for cells in body:
         table.add_row(*(f"[bold green]{escape(c)}[/]" if c.endswith(BEST) else escape(c) for c in cells))
     return table
