@@ -71,6 +71,8 @@ def measure_ceilings(machine: Machine, device: torch.device, dtype: torch.dtype)
     l3 = machine.l3_bytes or UNKNOWN_CACHE_BYTES
     sizes = {"L2": l2 // 2, "L3": max(l3 // 2, l2), "memory": min(max(4 * l3, 4 * l2), LARGEST_STREAM_BYTES)}
     bandwidth = {level: _stream(sizes[level], device) for level in LEVELS}
+    bandwidth["L3"] = max(bandwidth["L3"], bandwidth["memory"])  # a level that cannot be told from a farther one
+    bandwidth["L2"] = max(bandwidth["L2"], bandwidth["L3"])  # is as fast as that: starting the threads costs more there
     return Ceilings(bandwidth, _matrix(device, dtype), _convolution(device, dtype))
 
 

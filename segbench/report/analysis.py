@@ -17,6 +17,7 @@ from segbench.report.rounding import count, interval, significant
 LONGEST = 15
 """Rows of a table on the console; the file has them all."""
 KIB = 1024
+SHARE = ("share", "share_ci95_low", "share_ci95_high")
 
 
 def write(tables: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Mapping[str, float], folder: Path) -> None:
@@ -39,6 +40,10 @@ def print_analysis(folder: Path, metrics: Mapping[str, float], console: Console)
     components, counts, operators = (_read(target / f"{name}.csv") for name in ("components", "counts", "operators"))
     if len(components):
         print_rows("Parts, each on its own inputs", _component_cells(components), console)
+        whole = 100 * components["share"].sum()
+        console.print(
+            f"Together {whole:.0f}%; the rest is between the parts, or they meet other caches.", highlight=False
+        )
     print_rows("Counts by the type of the innermost module", _count_cells(counts), console)
     largest = operators.sort_values("working_set_bytes", ascending=False)
     title = f"Working sets, the {min(LONGEST, len(operators))} largest of {len(operators)} operators"
@@ -85,7 +90,7 @@ def _component_cells(frame: pd.DataFrame) -> list[dict[str, str]]:
             "type": str(row["module_type"]),
             "calls": str(row["calls"]),
             "ms": significant(row["latency_ms"]),
-            "share [95% interval]": interval(row["share"], row["share_ci95_low"], row["share_ci95_high"]),
+            "share (%) [95% interval]": interval(*(100 * row[key] for key in SHARE)),
         }
         for row in _records(shown)
     ]

@@ -37,7 +37,13 @@ def roofline(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) 
         those = counted[counted["level"] == level]
         rate = those["flops"] / those["attainable_ms"] / 1e6
         axes.scatter(
-            those["intensity"], rate, marker=marker, s=24, color=colour, alpha=0.7, label=f"operators in {level}"
+            those["intensity"],
+            rate,
+            marker=marker,
+            s=24,
+            color=colour,
+            alpha=0.7,
+            label=f"operators in {level}, at best",
         )
     attained = metrics["roofline/attained_gflop_s"]
     axes.plot(whole, attained, marker="*", markersize=15, color="#d55e00", markeredgecolor="black", linestyle="none")
@@ -65,7 +71,9 @@ def working_sets(operators: pd.DataFrame, metrics: Mapping[str, float], path: Pa
                 (1, size / MIB),
                 xycoords=("axes fraction", "data"),
                 ha="right",
-                va="bottom",
+                va="center",
+                fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             )
     axes.set_yscale("log")
     axes.set(xlabel="operator, in the order of the step", ylabel="working set (MiB)", title="Working set by operator")
@@ -75,7 +83,7 @@ def working_sets(operators: pd.DataFrame, metrics: Mapping[str, float], path: Pa
         ]
         axes.set_xticks(positions, names, rotation=90, fontsize=6)
     axes.margins(x=0.01)
-    axes.legend(fontsize=8, frameon=False, loc="upper left")
+    axes.legend(fontsize=8, frameon=False, loc="lower right", ncols=2, bbox_to_anchor=(1, 1))
     _save(figure, path)
 
 
