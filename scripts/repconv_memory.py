@@ -32,9 +32,9 @@ def traced_maps(channels: int, resolution: int, form: str) -> tuple[float, str]:
 
 def main() -> None:
     """Print the table."""
-    table = Table(
-        "stage", "map", "analytic\ntrain", "traced\ntrain", "analytic\ndeploy", "traced\ndeploy", "at", "saves"
-    )
+    places: set[str] = set()
+    columns = ("stage", "map", "analytic\ntrain", "traced\ntrain", "analytic\ndeploy", "traced\ndeploy", "saves")
+    table = Table(*columns)
     for number in range(1, 7):
         config = composed([f"stage=stage{number}"])
         channels, resolution = config.channels, config.resolution

@@ -41,9 +41,7 @@ def print_analysis(folder: Path, metrics: Mapping[str, float], console: Console)
     if len(components):
         print_rows("Parts, each on its own inputs", _component_cells(components), console)
         whole = 100 * components["share"].sum()
-        console.print(
-            f"Together {whole:.0f}%; the rest is between the parts, or they meet other caches.", highlight=False
-        )
+        console.print(f"Together {whole:.0f}%: the rest lies between the parts, or in other caches.", highlight=False)
     print_rows("Counts by the type of the innermost module", _count_cells(counts), console)
     largest = operators.sort_values("working_set_bytes", ascending=False)
     title = f"Working sets, the {min(LONGEST, len(operators))} largest of {len(operators)} operators"

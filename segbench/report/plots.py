@@ -17,6 +17,7 @@ DPI = 150
 LEVEL_STYLES = {"L2": ("o", "#0072b2"), "L3": ("s", "#e69f00"), "memory": ("^", "#333333")}
 """Marker and colour of each cache level; told apart in grey by the marker."""
 LINES = {"L2": "-", "L3": "--", "memory": ":"}
+HATCHES = {"L2": "", "L3": "//", "memory": "xx"}
 MIB = 2**20
 MOST_BARS = 60
 
@@ -55,26 +56,22 @@ def roofline(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) 
 
 
 def working_sets(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) -> None:
-    """Bytes that every operator touches, in the order of the step, against the cache sizes."""
+    """Bytes that every operator touches, in the order of the step, against the cache sizes; hatched by level."""
     moving = operators[operators["working_set_bytes"] > 0]
     figure, axes = _figure(9, 4.2)
     positions = np.arange(len(moving))
-    read, wrote = moving["bytes_read"] / MIB, moving["bytes_written"] / MIB
-    axes.bar(positions, read, color="#9ecae1", edgecolor="black", linewidth=0.3, label="read")
-    axes.bar(positions, wrote, bottom=read, color="#3182bd", edgecolor="black", linewidth=0.3, label="written")
+    for level, hatch in HATCHES.items():
+        those = (moving["level"] == level).to_numpy()
+        heights = moving["working_set_bytes"][those] / MIB
+        colour = LEVEL_STYLES[level][1]
+        axes.bar(positions[those], heights, color=colour, alpha=0.6, hatch=hatch, edgecolor="black", linewidth=0.3)
     for level, style in (("l2", "--"), ("l3", ":")):
         size = metrics.get(f"machine/{level}_bytes")
         if size is not None:
             axes.axhline(size / MIB, linestyle=style, color="black", linewidth=1)
-            axes.annotate(
-                f"{level.upper()} {size / MIB:.3g} MiB",
-                (1, size / MIB),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="center",
-                fontsize=8,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-            )
+            place = (1.005, size / MIB)
+            text = f"{level.upper()}\n{size / MIB:.3g} MiB"
+            axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set_yscale("log")
     axes.set(xlabel="operator, in the order of the step", ylabel="working set (MiB)", title="Working set by operator")
     if len(moving) <= MOST_BARS:
@@ -83,7 +80,6 @@ def working_sets(operators: pd.DataFrame, metrics: Mapping[str, float], path: Pa
         ]
         axes.set_xticks(positions, names, rotation=90, fontsize=6)
     axes.margins(x=0.01)
-    axes.legend(fontsize=8, frameon=False, loc="lower right", ncols=2, bbox_to_anchor=(1, 1))
     _save(figure, path)
 
 
