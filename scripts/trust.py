@@ -33,7 +33,7 @@ from rich.progress import track
 from rich.table import Table
 
 from segbench.environment import describe
-from segbench.execute import Execution, in_form, open_device
+from segbench.execute import Placed, in_form, open_device
 from segbench.inputs import make_input
 from segbench.isolate import in_fresh_process
 from segbench.measure.clock import host_clock, timer_floor_ms
@@ -52,10 +52,10 @@ def progress(count: int, what: str) -> Iterable[int]:
     return track(range(count), what, transient=True, auto_refresh=False, disable=not sys.stderr.isatty())
 
 
-def execution(block: str, seed: int = 0) -> Execution:
+def execution(block: str, seed: int = 0) -> Placed:
     """A deployed block at 64 channels on a 64 x 64 map."""
     module = in_form(build([f"block={block}", "channels=64", f"seed={seed}"]), "deploy")
-    return Execution(module, make_input([64, 64, 64], batch_size=1, seed=seed))
+    return Placed(module, make_input([64, 64, 64], batch_size=1, seed=seed))
 
 
 def compare(point: Maker, baseline: Maker, budget_s: float, seed: int) -> RatioInterval:
@@ -80,7 +80,7 @@ def fixed(step: Callable[[], object]) -> float:
     return statistics.mean(host_clock(step, 1)[0] for _ in range(100))
 
 
-def slowed(execution: Execution, delay_ms: float) -> Maker:
+def slowed(execution: Placed, delay_ms: float) -> Maker:
     """Makes the execution's step with a busy wait after it."""
 
     def make() -> Callable[[], object]:
@@ -133,7 +133,7 @@ def spreads(count: int) -> dict[str, float]:
     times: list[float] = []
     for seed in progress(count, "repetitions of three methods"):
         start = time.perf_counter()
-        ratios["fixed"].append(fixed(point.step) / fixed(baseline.step))
+        ratios["fixed"].append(fixed(point.step()) / fixed(baseline.step()))
         times.append(time.perf_counter() - start)
         for name, budget in (("equal", times[-1]), ("long", 2.0)):
             ratios[name].append(compare(point.fresh_step, baseline.fresh_step, budget, seed).middle)
@@ -143,7 +143,8 @@ def spreads(count: int) -> dict[str, float]:
 def detections(count: int, extra: float) -> float:
     """Share of comparisons of 5 s in which a copy slower by the share `extra` is told apart, in percent."""
     block = execution("dw")
-    typical = statistics.median(host_clock(block.step, 1)[0] for _ in range(500))
+    step = block.step()
+    typical = statistics.median(host_clock(step, 1)[0] for _ in range(500))
     slower, same = slowed(block, extra * typical), slowed(block, 0.0)
     found = [compare(slower, same, 5.0, seed) for seed in progress(count, f"{100 * extra:g}%")]
     return 100 * sum(interval.distinguishable for interval in found) / count

@@ -23,6 +23,8 @@ POINT_KEYS = (
     "device",
     "precision",
     "timing",
+    "execution",
+    "phase",
     "isolation",
     "processes",
     "analysis",
@@ -54,7 +56,7 @@ def used_parameters(raw: Mapping[str, Any], resolved: Mapping[str, Any], choices
     return names | options
 
 
-NEVER_UNUSED = ("name", "tracker", "study", "family", "stage", "baseline", "timing", "input")
+NEVER_UNUSED = ("name", "tracker", "study", "family", "stage", "mode", "baseline", "timing", "input")
 """Keys that a point may be given although nothing it is measured from refers to them."""
 
 

@@ -8,8 +8,8 @@ import gc
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from segbench.checks import UnsupportedError, boolean, natural_int, one_of, positive_int
 from segbench.deploy import switch_to_deploy
+from segbench.training import Training, TrainingStep
 
 FORMS = ("deploy", "train")
 FP32_PRECISIONS = ("ieee", "tf32")
@@ -26,6 +27,7 @@ MEMORY_FORMATS = ("contiguous", "channels_last")
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_MMAP_THRESHOLD = 32 * 2**20
+TF32_CAPABILITY = (8, 0)
 COPIED_BYTES = 64 * 2**20
 """Modules up to this size are copied for every batch of samples."""
 LARGEST_GAP_BYTES = 2**16
@@ -35,16 +37,28 @@ Step: TypeAlias = Callable[[], Any]
 """One forward pass on a fixed input; to be called in `torch.inference_mode()`."""
 
 
+class GateError(RuntimeError):
+    """A point whose result must not be timed; the message says why."""
+
+
 @dataclass(frozen=True)
-class Execution:
-    """A module and its input as they are measured: in their form, on their device, in their precision."""
+class Placed:
+    """A module and its input in their form, on their device, in their precision: what an execution starts from.
+
+    `autocast` is the type that operators are cast to on the way, `training` what a training step does; `None` without.
+    """
 
     module: nn.Module
     input: Tensor
+    autocast: torch.dtype | None = None
+    training: Training | None = None
 
-    @property
     def step(self) -> Step:
-        """The zero-argument callable that is checked, traced and timed."""
+        """The zero-argument callable: a forward pass, or a training step."""
+        if self.training is not None:
+            return TrainingStep(self.module, self.input, self.training, self.autocast)
+        if self.autocast is not None:
+            return partial(_under_autocast, self.module, self.input, self.autocast)
         return partial(self.module, self.input)
 
     def fresh_step(self) -> Step:
@@ -52,9 +66,38 @@ class Execution:
         gaps = [torch.empty(random.randrange(1, LARGEST_GAP_BYTES), dtype=torch.uint8) for _ in range(2)]
         small = sum(tensor.nbytes for tensor in self.module.state_dict().values()) <= COPIED_BYTES
         module = copy.deepcopy(self.module) if small else self.module
-        step = partial(module, self.input.clone())
+        step = replace(self, module=module, input=self.input.clone()).step()
         del gaps
         return step
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A step that can be checked and timed.
+
+    `fresh_step` makes a step for another batch of samples, on copies where they can be had. `output` calls the step and
+    gives its result as tensors, where the step itself does not. `facts` are metrics of the first call. `tolerance`
+    takes the place of the precision's. `watch` is called before the timing and gives what is called after it, which
+    raises `GateError` where something happened in between that makes the samples worthless.
+    """
+
+    step: Step
+    fresh_step: Callable[[], Step]
+    output: Callable[[], Any]
+    facts: Mapping[str, float] = field(default_factory=dict)
+    tolerance: float | None = None
+    watch: Callable[[], Callable[[], None]] = lambda: lambda: None
+
+
+def synchronise() -> None:
+    """Wait for the accelerator, where there is one."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+def _under_autocast(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Any:
+    with torch.autocast(x.device.type, dtype):
+        return module(x)
 
 
 def usable_processors() -> list[int]:
@@ -154,10 +197,22 @@ def set_float32_precision(fp32_precision: str) -> None:
     backends.fp32_precision = one_of("precision.fp32_precision", fp32_precision, FP32_PRECISIONS)
 
 
-def dtype_named(name: str) -> torch.dtype:
+def dtype_named(name: str, key: str = "precision.dtype") -> torch.dtype:
     """The floating-point type of a precision, by PyTorch's name for it."""
-    dtype: torch.dtype = getattr(torch, one_of("precision.dtype", name, DTYPES))
+    dtype: torch.dtype = getattr(torch, one_of(key, name, DTYPES))
     return dtype
+
+
+def require_precision(device: torch.device, dtype: torch.dtype, fp32_precision: str) -> None:
+    """Raise `UnsupportedError` where a device does not have a precision, or only pretends to."""
+    if fp32_precision == "tf32" and device.type != "cuda":
+        raise UnsupportedError(f"precision=tf32 is not available on device={device.type}: use device=cuda or fp32")
+    if fp32_precision == "tf32" and torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
+        raise UnsupportedError(f"precision=tf32 is not available on {torch.cuda.get_device_name(device)}: use fp32")
+    if dtype is torch.float16 and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        raise UnsupportedError(
+            "float16 is not available on this processor: it has no arithmetic for it; use bf16 or fp32"
+        )
 
 
 def in_form(module: nn.Module, form: str) -> nn.Module:
@@ -168,13 +223,13 @@ def in_form(module: nn.Module, form: str) -> nn.Module:
 
 def place(
     module: nn.Module, x: Tensor, device: torch.device, dtype: torch.dtype, memory_format: str = "contiguous"
-) -> Execution:
+) -> Placed:
     """Move a module and its input to where and how they run. `channels_last` concerns 4- and 5-dimensional tensors."""
     module, x = module.to(device=device, dtype=dtype), x.to(device=device, dtype=dtype)
     if memory_format == "channels_last" and x.ndim in CHANNELS_LAST:
         layout = CHANNELS_LAST[x.ndim]
         module, x = _channels_last(module, layout), x.contiguous(memory_format=layout)
-    return Execution(module, x)
+    return Placed(module, x)
 
 
 def _channels_last(module: nn.Module, layout: torch.memory_format) -> nn.Module:

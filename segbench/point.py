@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from segbench.analysis import FullAnalysis, NoAnalysis, Subject
 from segbench.deploy import has_deploy_form
-from segbench.execute import Execution, in_form, place, set_float32_precision
+from segbench.execute import Execution, GateError, Placed, Step, in_form, place, set_float32_precision
 from segbench.findings import Findings, Metrics, summarise
 from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.measure.error import relative_error, train_deploy_error
@@ -22,12 +24,19 @@ from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
 from segbench.measure.process_memory import peak_rss_delta_bytes
 from segbench.measure.trace import Trace, trace_step
+from segbench.training import Training, TrainingStep, first_losses, without_dropout
 
-Protocol = AdaptiveProtocol | FixedProtocol
+Timing = AdaptiveProtocol | FixedProtocol
+VOLUME_DIMENSIONS = 5
+EQUIVALENT_PIXELS = 512**2
 
 
-class GateError(RuntimeError):
-    """A point whose result must not be timed; the message says why."""
+class Engine(Protocol):
+    """How a module runs; one class for each file in conf/execution."""
+
+    def prepare(self, placed: Placed) -> Execution:
+        """A step that can be checked and timed. `UnsupportedError` where this execution cannot serve."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,10 @@ class Task:
     fp32_precision: str
     tolerance: float
     memory_format: str
-    timing: Protocol
+    timing: Timing
+    execution: Engine
+    autocast: torch.dtype | None
+    training: Training | None
     analysis: NoAnalysis | FullAnalysis
     machine: Mapping[str, Any]
     seed: int
@@ -62,22 +74,23 @@ def measure(task: Task, baseline: Task | None, findings: Findings, own_process: 
     metrics |= _forms_agree(task)
     chosen = in_form(task.module, task.form)
     metrics |= {"macs/thop": macs_thop(chosen, task.input), "flops/torch": flops_torch(chosen, task.input)}
-    with torch.inference_mode():
-        execution, metrics["error/vs_reference"] = _verified(task, chosen)
-        metrics |= _sizes(task.module, execution.module)
-        trace = trace_step(execution.step, execution.module)
-        metrics |= _traced(trace)
+    metrics |= _sizes(task.module, chosen)
+    with _gradients(task):
+        placed = _placed(task, in_form(task.module, task.form))
+        trace = _traced(placed)
+        metrics |= _trace_metrics(trace, task.batch_size) | _other_form_peak(task, trace)
+        execution = _verified(task, placed, findings)
         if task.device.type == "cuda":
             metrics |= cuda_peak_bytes(execution.step)
         if own_process:
             metrics |= peak_rss_delta_bytes(execution.step)
-        metrics |= _other_form_peak(task, trace)
         _time(task, baseline, execution, findings)
+        metrics |= _efficiency(task, metrics)
         examined = task.analysis.examine(
             Subject(
-                module=execution.module,
-                input=task.input,
-                step=execution.step,
+                module=placed.module,
+                input=placed.input,
+                step=placed.step(),
                 trace=trace,
                 latency_ms=metrics["latency_ms/median"],
                 device=task.device,
@@ -90,64 +103,111 @@ def measure(task: Task, baseline: Task | None, findings: Findings, own_process: 
     findings.tables |= examined.tables
 
 
-def _traced(trace: Trace) -> Metrics:
-    """What one run of the step shows."""
-    return {
-        "flops/audited": trace.flops,
-        "flops/uncounted_operators": len(trace.uncounted),
-        "memory_bytes/peak_activation": trace.peak_bytes,
-        "memory_bytes/moved": trace.bytes_moved,
-    }
-
-
-def _other_form_peak(task: Task, trace: Trace) -> Metrics:
-    """Traced peaks of training and deploy form, where there are two, and what the deploy form saves."""
-    if not has_deploy_form(task.module):
-        return {}
-    other = "train" if task.form == "deploy" else "deploy"
-    execution = place(in_form(task.module, other), task.input, task.device, task.dtype, task.memory_format)
-    peaks = {task.form: trace.peak_bytes, other: trace_step(execution.step, execution.module).peak_bytes}
-    return {
-        "memory_bytes/peak_activation_train": peaks["train"],
-        "memory_bytes/peak_activation_deploy": peaks["deploy"],
-        "memory_saved_percent/peak_activation_deploy": 100 * (1 - peaks["deploy"] / peaks["train"]),
-    }
-
-
 def measure_latency(task: Task, baseline: Task | None, findings: Findings) -> None:
     """Fill `findings` with the latency alone; the gate stands before it all the same."""
-    with torch.inference_mode():
-        execution, findings.metrics["error/vs_reference"] = _verified(task, in_form(task.module, task.form))
+    with _gradients(task):
+        execution = _verified(task, _placed(task, in_form(task.module, task.form)), findings)
         _time(task, baseline, execution, findings)
 
 
+def _gradients(task: Task) -> AbstractContextManager[Any]:
+    """What a step runs in: inference mode, or nothing for a training step."""
+    return torch.inference_mode() if task.training is None else nullcontext()
+
+
+def _placed(task: Task, module: nn.Module) -> Placed:
+    """A module where and how the point runs, eager; in training mode for a training step."""
+    if task.training is not None:
+        module = without_dropout(module.train())
+    placed = place(module, task.input, task.device, task.dtype, task.memory_format)
+    return replace(placed, autocast=task.autocast, training=task.training)
+
+
+def _verified(task: Task, placed: Placed, findings: Findings) -> Execution:
+    """The point as it will be timed, its error against eager float32 recorded, and what the first call cost.
+
+    The reference is the training form's forward pass, or the losses of its first training steps. Raises `GateError`
+    outside the tolerance.
+    """
+    set_float32_precision("ieee")
+    reference_module = copy.deepcopy(task.module)
+    if task.training is not None:
+        reference_module = without_dropout(reference_module.train())
+    start = place(reference_module, task.input, task.device, torch.float32)
+    reference = _result(replace(start, training=task.training).step())
+    set_float32_precision(task.fp32_precision)
+    execution = task.execution.prepare(placed)
+    findings.metrics |= execution.facts
+    error = relative_error(_result(execution.step, execution.output), reference)
+    if math.isfinite(error):
+        findings.metrics["error/vs_reference"] = error
+    allowed = task.tolerance if execution.tolerance is None else execution.tolerance
+    if not error <= allowed:
+        raise GateError(f"the output differs from the float32 reference by {error:.1e}, allowed is {allowed:.0e}")
+    return execution
+
+
+def _result(step: Step, output: Callable[[], Any] | None = None) -> Any:
+    """What is compared of a step: the losses of a training step, else its output."""
+    return first_losses(step) if isinstance(step, TrainingStep) else (output or step)()
+
+
 def _time(task: Task, baseline: Task | None, execution: Execution, findings: Findings) -> None:
-    makers = [execution.fresh_step]
+    executions = [execution]
     if baseline:
         _forms_agree(baseline)
-        makers.append(_verified(baseline, in_form(baseline.module, baseline.form))[0].fresh_step)
-    timed = task.timing.measure(makers, task.device, task.seed)
+        placed = _placed(baseline, in_form(baseline.module, baseline.form))
+        executions.append(_verified(baseline, placed, Findings()))
+    checks = [each.watch() for each in executions]
+    timed = task.timing.measure([each.fresh_step for each in executions], task.device, task.seed)
+    for check in checks:
+        check()
     findings.samples |= timed.samples
     findings.verdicts |= timed.verdicts
     findings.metrics |= {f"timing/{name}": value for name, value in timed.facts.items()}
     summarise(findings, task.batch_size)
 
 
-def _verified(task: Task, chosen: nn.Module) -> tuple[Execution, float]:
-    """The module where and how it runs, and its error against the eager float32 training form.
+def _traced(placed: Placed) -> Trace:
+    """One run of the eager step; a training step's on a copy, whose weights it may change."""
+    if placed.training is not None:
+        placed = replace(placed, module=copy.deepcopy(placed.module))
+    return trace_step(placed.step(), placed.module)
 
-    Raises `GateError` outside the precision's tolerance.
-    """
-    set_float32_precision("ieee")
-    reference = place(copy.deepcopy(task.module), task.input, task.device, torch.float32).step()
-    execution = place(chosen, task.input, task.device, task.dtype, task.memory_format)
-    set_float32_precision(task.fp32_precision)
-    error = relative_error(execution.step(), reference)
-    if not error <= task.tolerance:
-        raise GateError(
-            f"the output differs from the float32 reference by {error:.1e}, allowed is {task.tolerance:.0e}"
-        )
-    return execution, error
+
+def _trace_metrics(trace: Trace, batch_size: int) -> Metrics:
+    """What one run of the step shows."""
+    return {
+        "flops/audited": trace.flops,
+        "flops/uncounted_operators": len(trace.uncounted),
+        "memory_bytes/peak_activation": trace.peak_bytes,
+        "memory_bytes/peak_activation_per_image": trace.peak_bytes / batch_size,
+        "memory_bytes/moved": trace.bytes_moved,
+    }
+
+
+def _efficiency(task: Task, metrics: Metrics) -> Metrics:
+    """Images a second for each million parameters; of volumes, as many 512 x 512 images as they have voxels."""
+    found = {}
+    if metrics["parameters/deploy"]:
+        found["throughput_img_s_per_mparam"] = metrics["throughput_img_s"] / (metrics["parameters/deploy"] / 1e6)
+    if task.input.ndim == VOLUME_DIMENSIONS:
+        voxels = math.prod(task.input.shape[2:])
+        found["throughput_equivalent_img_s"] = metrics["throughput_img_s"] * voxels / EQUIVALENT_PIXELS
+    return found
+
+
+def _other_form_peak(task: Task, trace: Trace) -> Metrics:
+    """Traced peaks of training and deploy form, where there are two, and what the deploy form saves."""
+    if not has_deploy_form(task.module) or task.training is not None:
+        return {}
+    other = "train" if task.form == "deploy" else "deploy"
+    peaks = {task.form: trace.peak_bytes, other: _traced(_placed(task, in_form(task.module, other))).peak_bytes}
+    return {
+        "memory_bytes/peak_activation_train": peaks["train"],
+        "memory_bytes/peak_activation_deploy": peaks["deploy"],
+        "memory_saved_percent/peak_activation_deploy": 100 * (1 - peaks["deploy"] / peaks["train"]),
+    }
 
 
 def _forms_agree(task: Task) -> Metrics:

@@ -24,14 +24,16 @@ from omegaconf.errors import MissingMandatoryValue
 from torch import Tensor, nn
 
 from segbench import environment
-from segbench.checks import UnsupportedError, natural_int, one_of, positive_int
+from segbench.checks import UnsupportedError, natural_int, one_of, positive_int, positive_number
 from segbench.config import CONF_DIR, POINT_KEYS, family_of, unused_note, used_parameters
 from segbench.execute import (
     FORMS,
     FP32_PRECISIONS,
+    GateError,
     dtype_named,
     forget_earlier_points,
     open_device,
+    require_precision,
     set_float32_precision,
 )
 from segbench.explain import explain
@@ -40,14 +42,18 @@ from segbench.inputs import make_input
 from segbench.isolate import ProcessDiedError, in_fresh_process
 from segbench.measure.error import tensors_in
 from segbench.measure.statistics import FEWEST_PROCESSES
-from segbench.point import GateError, Task, measure, measure_latency
+from segbench.point import Task, measure, measure_latency
 from segbench.record import Record, save
 from segbench.report.analysis import write as write_analysis
 from segbench.track import SWEEP_OVERRIDE, TrackerError
+from segbench.training import Training
 
 log = logging.getLogger(__name__)
 LONGEST_REASON = 500
 ISOLATIONS = ("none", "process")
+PHASES = ("inference", "train_step")
+PRESETS = ("stage", "mode")
+"""Groups that only set keys of others; the point's parameters name the choice all the same."""
 AXES = ("channels", "in_channels", "resolution", "batch_size")
 
 
@@ -137,8 +143,7 @@ def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str
     started, clock = datetime.now(UTC), time.perf_counter()
     resolved = _plain(config, resolve=True)
     parameters = used_parameters(_plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
-    if choices.get("stage"):
-        parameters["stage"] = choices["stage"]
+    parameters |= {preset: choices[preset] for preset in PRESETS if choices.get(preset)}
     if "model.encoder" in parameters:
         parameters["family"] = family_of(parameters["model.encoder"])
     try:
@@ -248,22 +253,41 @@ def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
             positive_int(axis, parameters[axis])
     timing = _instantiated(config.timing)
     precision = config.precision
+    device = open_device(**_plain(config.device, resolve=True))
+    dtype = dtype_named(precision.dtype)
+    autocast = None if precision.autocast is None else dtype_named(precision.autocast, "precision.autocast")
+    fp32_precision = one_of("precision.fp32_precision", precision.fp32_precision, FP32_PRECISIONS)
+    require_precision(device, autocast or dtype, fp32_precision)
+    training = _training(config)
     task = Task(
         module=build_module(config),
         input=make_input(config.input.shape, config.batch_size, config.seed),
         form=one_of("form", config.form, FORMS),
-        device=open_device(**_plain(config.device, resolve=True)),
-        dtype=dtype_named(precision.dtype),
-        fp32_precision=one_of("precision.fp32_precision", precision.fp32_precision, FP32_PRECISIONS),
-        tolerance=precision.tolerance,
+        device=device,
+        dtype=dtype,
+        fp32_precision=fp32_precision,
+        tolerance=positive_number("precision.tolerance", precision.tolerance),
         memory_format=config.device.memory_format,
         timing=timing,
+        execution=_instantiated(config.execution),
+        autocast=autocast,
+        training=training,
         analysis=_instantiated(config.analysis),
         machine=_plain(config.machine, resolve=True),
         seed=config.seed,
     )
     _call_once(task)
     return task
+
+
+def _training(config: DictConfig) -> Training | None:
+    """What `phase=train_step` does, `None` for inference. `ValueError` for the deploy form."""
+    phase = config.phase
+    if one_of("phase.step", phase.step, PHASES) == "inference":
+        return None
+    if config.form != "train":
+        raise ValueError(f"form={config.form} is not allowed with phase=train_step: use form=train")
+    return Training(phase.learning_rate, phase.momentum, config.seed)
 
 
 def _call_once(task: Task) -> None:

@@ -26,6 +26,9 @@ def relative_error(result: Any, reference: Any) -> float:
     """
     if not tensors_in(reference):
         raise ValueError(f"a result of type {type(reference).__name__} holds no tensor that could be verified")
+    count, expected_count = len(tensors_in(result)), len(tensors_in(reference))
+    if count != expected_count:
+        raise ValueError(f"the result has {count} tensors, the reference {expected_count}")
     pairs = list(zip(tensors_in(result), tensors_in(reference), strict=True))
     shapes = [(tuple(a.shape), tuple(b.shape)) for a, b in pairs]
     if any(found != expected for found, expected in shapes):
