@@ -22,12 +22,14 @@ class Compiled:
 
     mode: str
 
+    def __post_init__(self) -> None:
+        one_of("execution.mode", self.mode, MODES)
+
     def prepare(self, placed: Placed) -> Execution:
         """Compile by a first call. `UnsupportedError` gives the compiler's own reason where it cannot."""
         from torch._dynamo.exc import TorchDynamoException
         from torch._dynamo.utils import counters
 
-        one_of("execution.mode", self.mode, MODES)
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no CUDA is no news
         module: Any = torch.compile(placed.module, mode=self.mode, dynamic=False)
         step = replace(placed, module=module).step()

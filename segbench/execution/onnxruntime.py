@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segbench.checks import UnsupportedError, one_of
+from segbench.checks import UnsupportedError, one_of, positive_number
 from segbench.execute import Execution, Placed
 from segbench.execution.onnx import export, missing
 
@@ -33,10 +33,14 @@ class OnnxRuntime:
     quantisation: str
     tolerance: float | None
 
+    def __post_init__(self) -> None:
+        one_of("execution.quantisation", self.quantisation, QUANTISATIONS)
+        if self.tolerance is not None:
+            positive_number("execution.tolerance", self.tolerance)
+
     def prepare(self, placed: Placed) -> Execution:
         """Export, quantise where asked for, and load. `UnsupportedError` gives the library's own reason."""
         name = "onnxruntime" if self.quantisation == "none" else f"onnxruntime_int8_{self.quantisation}"
-        one_of("execution.quantisation", self.quantisation, QUANTISATIONS)
         try:
             import onnxruntime
         except ImportError as error:
@@ -83,7 +87,8 @@ class OnnxRuntime:
                 unsigned = quantization.QuantType.QUInt8
                 quantization.quantize_dynamic(str(prepared), str(quantised), weight_type=unsigned)
             else:
-                quantization.quantize_static(str(prepared), str(quantised), _calibration(quantization, placed))
+                inputs = _calibration(quantization, placed, _input_name(prepared))
+                quantization.quantize_static(str(prepared), str(quantised), inputs)
         except Exception as error:  # its exceptions have no common base
             raise UnsupportedError(f"execution={name}: it cannot be quantised: {str(error).splitlines()[0]}") from error
         return quantised
@@ -98,7 +103,13 @@ def _forget_shapes(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def _calibration(quantization: Any, placed: Placed) -> Any:
+def _input_name(path: Path) -> str:
+    import onnx
+
+    return str(onnx.load(str(path)).graph.input[0].name)
+
+
+def _calibration(quantization: Any, placed: Placed, name: str) -> Any:
     """Seeded normal inputs of the right shape, the point's own first."""
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # untyped library
@@ -107,12 +118,9 @@ def _calibration(quantization: Any, placed: Placed) -> Any:
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             x = next(self.inputs, None)
-            return None if x is None else {INPUT_NAME: x}
+            return None if x is None else {name: x}
 
     return Reader()
-
-
-INPUT_NAME = "x"
 
 
 def _calibration_inputs(placed: Placed) -> Iterator[NDArray[np.float32]]:

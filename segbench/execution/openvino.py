@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from segbench.checks import UnsupportedError
+from segbench.checks import UnsupportedError, positive_number
 from segbench.execute import Execution, Placed
 from segbench.execution.onnx import export, missing
 
@@ -19,13 +20,18 @@ class OpenVino:
     """One request with its input set once.
 
     OpenVINO chooses bfloat16 by itself where the processor has it; here it computes in float32. `tolerance` takes the
-    place of the precision's, `None` keeps that.
+    place of the precision's, `None` keeps that. The package that would report usage is kept from being imported.
     """
 
     tolerance: float | None
 
+    def __post_init__(self) -> None:
+        if self.tolerance is not None:
+            positive_number("execution.tolerance", self.tolerance)
+
     def prepare(self, placed: Placed) -> Execution:
         """Export and compile. `UnsupportedError` gives the library's own reason."""
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it cannot be imported then
         try:
             import openvino
         except ImportError as error:

@@ -1,0 +1,96 @@
+"""Which precision and execution works for which model on this machine's processor, written as a page of the docs.
+
+    uv run scripts/support.py [--output docs/executions.md]
+
+Every combination is really run, on small inputs, in a process of its own, and passes the same gate as any point. A cell
+is the error against eager float32, or the number of the reason why there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+from pathlib import Path
+
+from rich.progress import track
+
+from segbench.environment import describe
+from segbench.isolate import ProcessDiedError, in_fresh_process
+from segbench.runner import attempt, composed
+
+TIMING = ["timing=fixed_20_100", "timing.warmup_calls=1", "timing.timed_calls=6"]
+MODELS = {
+    "DWBlock": ["block=dw", "channels=24", "resolution=16"],
+    "STMBlock": ["block=stm", "channels=24", "resolution=16"],
+    "FastSTMBlock": ["block=faststm", "channels=24", "resolution=16"],
+    "JeongWonNet (DW)": ["model=jeongwonnet", "block=dw", "resolution=64"],
+    "CMUNeXt-S": ["model=cmunext_s", "resolution=64"],
+    "resnet18": ["model=encoder", "model.encoder=resnet18", "resolution=64"],
+    "mobileone_s0": ["model=encoder", "model.encoder=mobileone_s0", "resolution=64"],
+    "resnet18 + FPN": ["model=segmenter", "model.encoder=resnet18", "decoder=fpn", "resolution=64"],
+    "resnet18 + UNet": ["model=segmenter", "model.encoder=resnet18", "decoder=unet", "resolution=64"],
+    "STU-Net S": ["model=stunet_s", "input.shape=[1,32,32,64]"],
+    "TotalSegmentator": ["model=totalsegmentator", "input.shape=[1,32,32,64]"],
+}
+WAYS = {
+    "bf16": ["precision=bf16"],
+    "autocast bf16": ["precision=autocast_bf16"],
+    "fp16": ["precision=fp16"],
+    "tf32": ["precision=tf32"],
+    "channels last": ["device.memory_format=channels_last"],
+    "compile": ["execution=compile"],
+    "autocast + compile": ["mode=autocast_compile", "baseline=null"],
+    "ONNX Runtime": ["execution=onnxruntime"],
+    "ORT int8 dynamic": ["execution=onnxruntime_int8_dynamic"],
+    "ORT int8 static": ["execution=onnxruntime_int8_static"],
+    "OpenVINO": ["execution=openvino"],
+    "CUDA graph": ["execution=cuda_graph"],
+    "training step": ["phase=train_step"],
+}
+
+
+def outcome(overrides: list[str]) -> tuple[float | None, str]:
+    """The error of a combination, or why it does not work."""
+    try:
+        part = in_fresh_process(attempt, composed([*overrides, *TIMING]), overrides, {}, process=0)
+    except ProcessDiedError as error:
+        return None, str(error)
+    if part.status == "ok":
+        return part.findings.metrics["error/vs_reference"], ""
+    return None, f"{part.status}: {part.reason}"
+
+
+def main() -> None:
+    """Try everything and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("docs/executions.md"))
+    arguments = parser.parse_args()
+    reasons: dict[str, int] = {}
+    combinations = [(model, way) for model in MODELS for way in WAYS]
+    cells: dict[tuple[str, str], str] = {}
+    for model, way in track(combinations, "combinations"):
+        error, reason = outcome(MODELS[model] + WAYS[way])
+        number = 0 if error is not None else reasons.setdefault(reason, len(reasons) + 1)
+        cells[model, way] = f"{error:.0e}" if error is not None else f"({number})"
+    machine = describe()
+    lines = [
+        "# What works with what on the processor",
+        "",
+        f"Written by `uv run scripts/support.py` on {machine['cpu']}, PyTorch {machine['packages']['torch']},",
+        f"{date.today()}. Every combination was run on a small input. A figure is the error against eager float32,",
+        "relative to its largest value (for a training step, of the first three losses); a number in brackets is the",
+        "reason below.",
+        "",
+        "| | " + " | ".join(MODELS) + " |",
+        "|---" * (len(MODELS) + 1) + "|",
+        *(f"| {way} | " + " | ".join(cells[model, way] for model in MODELS) + " |" for way in WAYS),
+        "",
+        *(f"{number}. {reason}" for reason, number in reasons.items()),
+        "",
+    ]
+    arguments.output.write_text("\n".join(lines), encoding="utf-8")
+    print(f"{len(combinations)} combinations in {arguments.output}, {len(reasons)} reasons")
+
+
+if __name__ == "__main__":
+    main()
