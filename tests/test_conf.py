@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 import segbench
-from segbench.config import CONF_DIR, used_parameters
+from segbench.config import CONF_DIR, POINT_KEYS, used_parameters
 from segbench.deploy import has_deploy_form, switch_to_deploy
 from segbench.execute import in_form
 from segbench.measure.error import randomise_norms, relative_error
@@ -117,7 +117,7 @@ def test_parameters_are_short_names_of_what_is_used() -> None:
 
 def test_a_choice_that_nothing_refers_to_is_left_out() -> None:
     raw = {"model": {"_target_": "x", "widths": [1, 2]}, "block": {"prcm": "${prcm}"}, "prcm": {"num_basis": 8}}
-    raw |= dict.fromkeys(("input", "batch_size", "seed", "form", "device", "precision", "timing"), 1)
+    raw |= dict.fromkeys((key for key in POINT_KEYS if key != "model"), 1)
     found = used_parameters(raw, raw, {"model": "own", "block": "dw", "prcm": "scale", "device": "cpu"})
     assert "block" not in found and "prcm" not in found
     assert found["model"] == "own"
