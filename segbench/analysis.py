@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from segbench.checks import positive_int, positive_number
 from segbench.measure.analytic import bound
 from segbench.measure.ceilings import Ceilings, ceilings
-from segbench.measure.components import Component, component_latencies
-from segbench.measure.machine import Machine, read_machine
+from segbench.measure.components import Component, component_latencies, parts_at
+from segbench.measure.machine import Machine
 from segbench.measure.macs_thop import macs_thop_by_module
 from segbench.measure.trace import Operator, Trace
 
@@ -50,7 +50,8 @@ class Subject:
     device: torch.device
     dtype: torch.dtype
     seed: int
-    machine: Mapping[str, Any]
+    machine: Machine
+    remeasure: bool
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,18 @@ class FullAnalysis:
     def examine(self, subject: Subject) -> Examined:
         """Everything, from one trace; the parts are timed here."""
         trace = subject.trace
-        settings = dict(subject.machine)
-        remeasure = bool(settings.pop("remeasure"))
-        machine = read_machine(subject.device, **settings)
-        limits = ceilings(machine, subject.device, subject.dtype, remeasure)
+        machine = subject.machine
+        limits = ceilings(machine, subject.device, subject.dtype, subject.remeasure)
         operators = [self._operator_row(operator, machine, limits) for operator in trace.operators]
+        for row in operators:
+            row["peak"] = row["index"] == trace.peak_operator
         attainable_ms = sum(row["attainable_ms"] for row in operators)
         parts = component_latencies(
-            subject.module, subject.step, self.depth, self.components_budget_s, subject.device, subject.seed
+            subject.step,
+            parts_at(subject.module, self.depth, {call.path for call in trace.calls}),
+            self.components_budget_s,
+            subject.device,
+            subject.seed,
         )
         metrics = {
             "roofline/attained_gflop_s": trace.flops / subject.latency_ms / 1e6,

@@ -79,6 +79,21 @@ def _is_used(key: str, parameters: Mapping[str, Any]) -> bool:
     )
 
 
+def hydra_value(value: Any) -> str:
+    """A plain value as it is typed on Hydra's command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{hydra_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(hydra_value, value)) + "]"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./+-]+", value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value)
+
+
 def family_of(encoder: str) -> str | None:
     """The family of a timm encoder, by the lists in conf/family; `None` for one that is in none."""
     return _families().get(encoder.partition(".")[0])

@@ -11,11 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cpuinfo
 import psutil
 import torch
 
 import segbench
+from segbench.measure.machine import cpu_facts
 
 PACKAGES = ("torch", "numpy", "thop", "timm", "hydra-core", "omegaconf", "mlflow", "pandas")
 
@@ -58,7 +58,7 @@ def _machine() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "os": platform.platform(),
-        "cpu": cpuinfo.get_cpu_info().get("brand_raw", platform.processor()),
+        "cpu": cpu_facts().get("brand_raw", platform.processor()),
         "cores_physical": psutil.cpu_count(logical=False),
         "cores_logical": psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,

@@ -181,6 +181,10 @@ def pin_to(processors: Sequence[int] | None) -> None:
     if processors is None:
         chosen = set(_STARTED_ON)
     else:
+        if not isinstance(processors, list | tuple) or len(set(processors)) != len(processors):
+            raise UnsupportedError(
+                f"device.affinity={processors} is not allowed: it must be a list of different processors, like [0,1]"
+            )
         chosen = {natural_int("device.affinity", processor) for processor in processors}
         if not chosen or not chosen <= _STARTED_ON:
             raise UnsupportedError(
@@ -225,7 +229,7 @@ def place(
     module: nn.Module, x: Tensor, device: torch.device, dtype: torch.dtype, memory_format: str = "contiguous"
 ) -> Placed:
     """Move a module and its input to where and how they run. `channels_last` concerns 4- and 5-dimensional tensors."""
-    module, x = module.to(device=device, dtype=dtype), x.to(device=device, dtype=dtype)
+    module, x = module.to(device=device, dtype=dtype), x.to(device=device, dtype=dtype, copy=True)
     if memory_format == "channels_last" and x.ndim in CHANNELS_LAST:
         layout = CHANNELS_LAST[x.ndim]
         module, x = _channels_last(module, layout), x.contiguous(memory_format=layout)

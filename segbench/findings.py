@@ -14,6 +14,14 @@ Metrics = dict[str, float]
 Samples = dict[str, list[float]]
 LABELS = ("batch", "process")
 """Series that say where the samples beside them belong."""
+RATES = {
+    "throughput_img_s_per_mparam",
+    "throughput_equivalent_img_s",
+    "roofline/attained_gflop_s",
+    "roofline/attained_gb_s",
+    "roofline/share",
+}
+"""Metrics that derive from the median latency: so much more for so much less."""
 
 
 @dataclass
@@ -60,9 +68,12 @@ def combine(parts: Sequence[Findings], batch_size: int, target_percent: float | 
         if name == "latency_ms":
             widths.append(median.width_percent)
     whole.metrics["throughput_img_s"] = 1000 * batch_size / whole.metrics["latency_ms/median"]
+    faster = parts[0].metrics["latency_ms/median"] / whole.metrics["latency_ms/median"]
+    for rate in RATES & whole.metrics.keys():
+        whole.metrics[rate] *= faster
     for verdict in parts[0].verdicts:
         worst = any if verdict == "contended" else all
-        whole.verdicts[verdict] = worst(part.verdicts[verdict] for part in parts)
+        whole.verdicts[verdict] = worst(part.verdicts.get(verdict, True) for part in parts)
     if "ratio_to_baseline/median" in parts[0].metrics:
         ratio = over_processes([part.metrics["ratio_to_baseline/median"] for part in parts])
         widths.append(ratio.width_percent)

@@ -10,7 +10,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -41,6 +43,8 @@ def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwa
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(theirs, function, args, kwargs), daemon=True)
     kills = _out_of_memory_kills()
+    with _interrupts_ignored():  # the server inherits it: while it loads, Ctrl-C is for its caller alone
+        forkserver.ensure_running()
     process.start()
     theirs.close()
     try:
@@ -58,6 +62,18 @@ def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwa
         raise result
     value: R = result
     return value
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _serve(connection: Connection, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -85,9 +101,12 @@ def _how(exit_code: int | None, out_of_memory: bool) -> str:
     """How a process ended, in one sentence."""
     if exit_code is None or exit_code >= 0:
         return f"its process ended by itself, with exit code {exit_code}, before it had a result"
-    name = signal.Signals(-exit_code).name
-    if out_of_memory:
-        return f"its process was killed by the system ({name}): memory ran out"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:  # a real-time signal
+        return f"its process was killed (signal {-exit_code})"
+    if -exit_code == signal.SIGKILL and out_of_memory:
+        return f"its process was killed ({name}) while the system was killing processes because memory ran out"
     if -exit_code in SIGNALS:
         return f"its process crashed: {SIGNALS[signal.Signals(-exit_code)]} ({name})"
     return f"its process was killed ({name})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.measure.error import relative_error, train_deploy_error
 from segbench.measure.flops_torch import flops_torch
 from segbench.measure.latency import AdaptiveProtocol, FixedProtocol
+from segbench.measure.machine import Machine
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
 from segbench.measure.process_memory import peak_rss_delta_bytes
@@ -56,7 +57,8 @@ class Task:
     autocast: torch.dtype | None
     training: Training | None
     analysis: NoAnalysis | FullAnalysis
-    machine: Mapping[str, Any]
+    machine: Machine
+    remeasure: bool
     seed: int
 
     @property
@@ -97,6 +99,7 @@ def measure(task: Task, baseline: Task | None, findings: Findings, own_process: 
                 dtype=task.dtype,
                 seed=task.seed,
                 machine=task.machine,
+                remeasure=task.remeasure,
             )
         )
     metrics |= examined.metrics

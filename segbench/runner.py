@@ -24,8 +24,8 @@ from omegaconf.errors import MissingMandatoryValue
 from torch import Tensor, nn
 
 from segbench import environment
-from segbench.checks import UnsupportedError, natural_int, one_of, positive_int, positive_number
-from segbench.config import CONF_DIR, POINT_KEYS, family_of, unused_note, used_parameters
+from segbench.checks import UnsupportedError, boolean, natural_int, one_of, positive_int, positive_number
+from segbench.config import CONF_DIR, POINT_KEYS, family_of, hydra_value, unused_note, used_parameters
 from segbench.execute import (
     FORMS,
     FP32_PRECISIONS,
@@ -41,6 +41,7 @@ from segbench.findings import Findings, combine
 from segbench.inputs import make_input
 from segbench.isolate import ProcessDiedError, in_fresh_process
 from segbench.measure.error import tensors_in
+from segbench.measure.machine import read_machine
 from segbench.measure.statistics import FEWEST_PROCESSES
 from segbench.point import Task, measure, measure_latency
 from segbench.record import Record, save
@@ -52,6 +53,9 @@ log = logging.getLogger(__name__)
 LONGEST_REASON = 500
 ISOLATIONS = ("none", "process")
 PHASES = ("inference", "train_step")
+SHARED = ("device", "timing", "analysis", "machine", "isolation", "processes", "tracker")
+NOT_SHARED = ("device.memory_format",)
+"""Keys that a baseline cannot have values of its own for, and an exception."""
 PRESETS = ("stage", "mode")
 """Groups that only set keys of others; the point's parameters name the choice all the same."""
 AXES = ("channels", "in_channels", "resolution", "batch_size")
@@ -102,13 +106,17 @@ def run(config: DictConfig) -> Outcome:
     try:
         measured = measure_point(config, overrides, hydra.runtime.choices, folder)
         record, trace = measured.record, measured.traceback
-        if measured.tables:
-            write_analysis(measured.tables, record.metrics, folder)
         save(record, folder)
     except Exception as error:  # without a record this is the only word of the point
         return Outcome("failed", f"no record: {_one_line(error)}", None, traceback.format_exc(), unrecorded=True)
     detail = record.reason or f"{record.metrics['latency_ms/median']:.4g} ms"
     warning = None
+    if measured.tables:
+        try:
+            write_analysis(measured.tables, record.metrics, folder)
+        except (OSError, ValueError) as error:
+            warning = f"the analysis is not written: {_one_line(error)}"
+            log.warning("%s: %s", warning, traceback.format_exc())
     try:
         instantiate(config.tracker).log_point(record, folder)
     except TrackerError as error:
@@ -213,7 +221,7 @@ def attempt(
             measure_latency(replace(task, seed=task.seed + process), baseline, findings)
         else:
             measure(task, baseline, findings, own_process=process is not None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that ends the process ends its point
         if not _out_of_memory(error):
             return _ended(error, findings)
         shape = f"{config.batch_size} x {' x '.join(map(str, config.input.shape))}"
@@ -224,7 +232,7 @@ def attempt(
     return Part(findings, environment.describe())
 
 
-def _ended(error: Exception, findings: Findings) -> Part:
+def _ended(error: BaseException, findings: Findings) -> Part:
     """What is left of a point that raised."""
     status, trace = "unsupported" if isinstance(error, UnsupportedError) else "failed", traceback.format_exc()
     log.info("%s: %s", status, trace)
@@ -259,6 +267,8 @@ def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
     fp32_precision = one_of("precision.fp32_precision", precision.fp32_precision, FP32_PRECISIONS)
     require_precision(device, autocast or dtype, fp32_precision)
     training = _training(config)
+    sizes = _plain(config.machine, resolve=True)
+    remeasure = boolean("machine.remeasure", sizes.pop("remeasure"))
     task = Task(
         module=build_module(config),
         input=make_input(config.input.shape, config.batch_size, config.seed),
@@ -273,7 +283,8 @@ def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
         autocast=autocast,
         training=training,
         analysis=_instantiated(config.analysis),
-        machine=_plain(config.machine, resolve=True),
+        machine=read_machine(device, **sizes),
+        remeasure=remeasure,
         seed=config.seed,
     )
     _call_once(task)
@@ -295,7 +306,7 @@ def _call_once(task: Task) -> None:
     set_float32_precision("ieee")
     try:
         with torch.inference_mode():
-            result = task.module(task.input)
+            result = task.module(task.input.clone())
     except (RuntimeError, AssertionError) as error:
         if _out_of_memory(error):
             raise
@@ -322,11 +333,19 @@ def _prepare_baseline(config: DictConfig, overrides: list[str], task: Task) -> T
     if not isinstance(config.baseline, DictConfig):
         raise ValueError(f"baseline={config.baseline} is not allowed: it must be overrides, like baseline={{block:dw}}")
     changes = _plain(config.baseline, resolve=True)
+    shared = [key for key in changes if key.partition(".")[0] in SHARED and key not in NOT_SHARED]
+    if shared:
+        raise ValueError(
+            f"baseline={changes} is not allowed: {shared[0]} holds for the point and its baseline alike, because both "
+            f"run in turns in one process"
+        )
     typed = [o for o in overrides if o.partition("=")[0] not in changes and not o.startswith("baseline")]
     try:
-        baseline = _prepare(composed([*typed, *(f"{key}={value}" for key, value in changes.items())]), {})
+        baseline = _prepare(composed([*typed, *(f"{key}={hydra_value(value)}" for key, value in changes.items())]), {})
     except (HydraException, ValueError) as error:
         raise ValueError(f"baseline={changes} cannot be built: {explain(error)}") from error
+    if baseline.fp32_precision != task.fp32_precision:
+        raise ValueError(f"baseline={changes} is not allowed: both must compute float32 alike, in ieee or in tf32")
     if baseline.device.type != task.device.type:
         raise ValueError(f"baseline={changes} is not allowed: both must run on the same kind of device")
     return baseline

@@ -18,7 +18,7 @@ from conftest import ROOT, CommandLine
 
 from segbench.checks import UnsupportedError
 from segbench.findings import Findings, combine, summarise
-from segbench.isolate import ProcessDiedError, in_fresh_process
+from segbench.isolate import ProcessDiedError, _how, in_fresh_process
 from segbench.measure.gpu import THROTTLING, gpu_evidence, read_state
 from segbench.measure.process_memory import peak_rss_delta_bytes
 from segbench.measure.statistics import over_processes
@@ -89,6 +89,20 @@ def test_a_process_that_dies_is_reported(how: str, said: str) -> None:
         in_fresh_process(dies, how)
 
 
+@pytest.mark.parametrize(
+    ("code", "memory", "said"),
+    [
+        (-9, True, "memory ran out"),
+        (-9, False, "was killed (SIGKILL)"),
+        (-11, True, "segmentation fault (SIGSEGV)"),
+        (-40, False, "killed (signal 40)"),
+        (3, False, "exit code 3"),
+    ],
+)
+def test_how_a_process_ended_is_told_by_its_own_signal(code: int, memory: bool, said: str) -> None:
+    assert said in _how(code, memory)
+
+
 def test_the_caller_sleeps_meanwhile() -> None:
     in_fresh_process(pins_and_grows)  # the server is there
     before = time.process_time()
@@ -112,7 +126,12 @@ def test_a_sweep_goes_on_after_points_that_died(segbench_in: CommandLine, tmp_pa
         "Hungry": "unsupported",
         "Fine": "ok",
     }
-    for name, reason in (("Killed", "SIGKILL"), ("Crashes", "SIGSEGV"), ("Exits", "exit code 3"), ("Hungry", "alloc")):
+    for name, reason in (
+        ("Killed", "SIGKILL"),
+        ("Crashes", "SIGSEGV"),
+        ("Exits", "SystemExit: 3"),
+        ("Hungry", "alloc"),
+    ):
         assert reason in found[name]["reason"]
         assert reason in done.stdout
     assert found["Fine"]["metrics"]["memory_bytes/peak_rss_delta"] >= 0
@@ -182,6 +201,12 @@ def test_several_processes_give_intervals_over_processes(segbench_in: CommandLin
         (["processes=2", "isolation=process"], "processes=2 is not allowed: use 1, or 3 or more"),
         (["processes=0", "isolation=process"], "processes=0"),
         (["channels=7", "block=stm", "isolation=process"], "channels=7"),
+        (["baseline={device.threads:2}"], "device.threads holds for the point and its baseline alike"),
+        (["baseline={timing:quick}"], "timing holds for the point and its baseline alike"),
+        (["device.affinity=0"], "device.affinity=0 is not allowed: it must be a list"),
+        (["device.affinity=[0,0]"], "it must be a list of different processors"),
+        (["machine.l2_mib=-1"], "machine.l2_mib=-1"),
+        (["machine.remeasure=maybe"], "machine.remeasure=maybe"),
         (["baseline={block:nope}", "isolation=process"], "baseline={'block': 'nope'} cannot be built"),
     ],
 )

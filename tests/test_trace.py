@@ -208,6 +208,39 @@ def test_operators_know_their_module_and_shared_ones_keep_their_first_name() -> 
     ]
 
 
+def test_modules_made_while_the_step_runs_have_places_of_their_own() -> None:
+    class Makes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.Softmax(1)(x * 2)
+
+    trace = traced(Makes(), 4, 4)
+    assert [(call.path, call.first, call.last) for call in trace.calls] == [("<Softmax>", 1, 2), ("", 0, 2)]
+
+
+def test_attention_modules_are_counted_although_their_inference_is_fused() -> None:
+    layer = nn.TransformerEncoderLayer(d_model=64, nhead=4, dim_feedforward=128, batch_first=True).eval()
+    trace = traced(layer, 1, 49, 64)
+    assert trace.uncounted == {}
+    projections = 2 * 49 * 64 * (3 * 64 + 64 + 2 * 128)
+    assert trace.product_flops == projections + 2 * 4 * 49 * 49 * (16 + 16)
+    assert flops_torch(layer, torch.ones(1, 49, 64)) == trace.product_flops
+
+
+def test_a_buffer_that_is_replaced_is_given_back() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("n", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.n = self.n + 1
+            return x * self.n
+
+    module = Counts()
+    trace_step(lambda: module(torch.ones(3)), module)
+    assert float(module.n) == 0
+
+
 def test_the_peak_knows_its_operator() -> None:
     trace = traced(lambda x: torch.cat([x * 2, x * 3]).sum(), 256)
     assert trace.peak_bytes == 4 * 256 * 4

@@ -13,13 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cpuinfo
 import platformdirs
 import torch
 from torch.nn import functional
 
 from segbench.measure.clock import clock_for
-from segbench.measure.machine import LEVELS, MIB, Machine
+from segbench.measure.machine import LEVELS, MIB, Machine, cpu_facts
 from segbench.record import write_json
 
 REPETITIONS, SHORTEST_MS = 12, 2.0
@@ -108,7 +107,7 @@ def _best_s(call: Callable[[], Any], device: torch.device) -> float:
 def _path(machine: Machine, device: torch.device, dtype: torch.dtype) -> Path:
     """One file for everything that the ceilings depend on."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpuinfo.get_cpu_info().get("brand_raw")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_facts().get("brand_raw")
     backends: Any = torch.backends  # newer than its type stubs
     identity = [
         asdict(machine),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,21 +32,20 @@ class Component:
 
 
 def component_latencies(
-    module: nn.Module, step: Step, depth: int, budget_s: float, device: torch.device, seed: int
+    step: Step, parts: dict[str, nn.Module], budget_s: float, device: torch.device, seed: int
 ) -> list[Component]:
-    """Time the parts of `module` at `depth` and the whole step side by side, for about `budget_s` seconds.
+    """Time `parts` of a module and its whole step side by side, for about `budget_s` seconds.
 
     Every part is called alone, on the inputs that it gets in the step. Parts that work together can be faster or slower
     than alone (caches, fused kernels), so the shares need not add up to 1.
     """
-    parts = parts_at(module, depth)
     calls = _inputs_of(parts, step)
     called = [path for path in parts if calls[path]]
     if not called:
         return []
     steps = [step, *(_repeated(parts[path], calls[path]) for path in called)]
     session = Session(steps, device, random.Random(seed))
-    round_s = session.calibrate()
+    _, round_s = session.calibrate()
     deadline, batch = time.monotonic() + budget_s, 0
     while time.monotonic() < deadline or batch < FEWEST_SAMPLES:
         stop = time.monotonic() + min(BATCH_S, budget_s / FEWEST_SAMPLES)
@@ -66,16 +66,22 @@ def component_latencies(
     ]
 
 
-def parts_at(module: nn.Module, depth: int) -> dict[str, nn.Module]:
-    """Modules at most `depth` below `module`, and those above without children; lists of modules are no level."""
+def parts_at(module: nn.Module, depth: int, called: Collection[str]) -> dict[str, nn.Module]:
+    """Modules that a step calls, at most `depth` below `module`, by their paths.
+
+    `called` names the modules that were called. What was not called itself (lists, modules of which only a part is used)
+    is no level, and neither is a module that everything passes through: its only child.
+    """
     found: dict[str, nn.Module] = {}
 
     def visit(parent: nn.Module, path: str, left: int) -> None:
-        for name, child in parent.named_children():
-            inner = f"{path}.{name}" if path else name
-            if isinstance(child, nn.ModuleList | nn.ModuleDict):
+        children = [(f"{path}.{name}" if path else name, child) for name, child in parent.named_children()]
+        only = len(children) == 1
+        for inner, child in children:
+            has_children = next(child.children(), None) is not None
+            if inner not in called or (only and has_children):
                 visit(child, inner, left)
-            elif left > 1 and next(child.children(), None) is not None:
+            elif left > 1 and has_children:
                 visit(child, inner, left - 1)
             else:
                 found[inner] = child
@@ -89,7 +95,7 @@ def _inputs_of(parts: dict[str, nn.Module], step: Step) -> dict[str, list[tuple[
     calls: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {path: [] for path in parts}
 
     def keep(path: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-        return lambda _, args, kwargs: calls[path].append((args, kwargs))
+        return lambda _, args, kwargs: calls[path].append(copy.deepcopy((args, kwargs)))
 
     handles = [part.register_forward_pre_hook(keep(path), with_kwargs=True) for path, part in parts.items()]
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -23,15 +25,23 @@ class Usage:
     clock_s: float
     involuntary_switches: int
     stolen_s: float
-    busy_s: float
 
     @staticmethod
     def now() -> Usage:
         """Read the counters."""
         times = psutil.cpu_times()
         stolen = float(getattr(times, "steal", 0.0))
-        switches = psutil.Process().num_ctx_switches().involuntary
-        return Usage(time.perf_counter(), switches, stolen, float(sum(times) - times.idle))
+        return Usage(time.perf_counter(), _involuntary_switches(), stolen)
+
+
+def _involuntary_switches() -> int:
+    """Of all threads of this process; of the main one where the system lists no others."""
+    count = 0
+    for status in Path("/proc/self/task").glob("*/status"):
+        with suppress(OSError):  # a thread that has just ended
+            lines = status.read_text().splitlines()
+            count += sum(int(line.split()[1]) for line in lines if line.startswith("nonvoluntary_ctxt_switches"))
+    return count or int(psutil.Process().num_ctx_switches().involuntary)
 
 
 def evidence(before: Usage, after: Usage) -> dict[str, float]:
@@ -39,11 +49,11 @@ def evidence(before: Usage, after: Usage) -> dict[str, float]:
     seconds = max(after.clock_s - before.clock_s, 1e-9)
     cores = os.cpu_count() or 1
     frequency = psutil.cpu_freq()
-    return {
+    found = {"frequency_mhz": float(frequency.current)} if frequency else {}
+    return found | {
         "involuntary_switches_per_s": (after.involuntary_switches - before.involuntary_switches) / seconds,
         "stolen_share": (after.stolen_s - before.stolen_s) / (seconds * cores),
         "load_per_core": (os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0) / cores,
-        "frequency_mhz": float(frequency.current) if frequency else 0.0,
     }
 
 

@@ -53,7 +53,7 @@ def train_deploy_error(module: nn.Module, x: Tensor) -> float:
     trained = randomise_norms(copy.deepcopy(module).eval())
     deployed = switch_to_deploy(copy.deepcopy(trained))
     with torch.inference_mode():
-        return relative_error(deployed(x), trained(x))
+        return relative_error(deployed(x.clone()), trained(x.clone()))
 
 
 def randomise_norms(module: nn.Module) -> nn.Module:

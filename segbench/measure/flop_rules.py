@@ -44,6 +44,10 @@ ELEMENTWISE = {
     "hardtanh": 2,
     "leaky_relu": 2,
     "elu": 3,
+    "celu": 3,
+    "_prelu_kernel": 2,
+    "index_add": 1,
+    "scatter_add": 1,
     "softplus": 3,
     "log_sigmoid_forward": 4,
     "addcmul": 2,
@@ -62,6 +66,8 @@ PER_INPUT = {
     "argmax": 1,
     "argmin": 1,
     "cumsum": 1,
+    "col2im": 1,
+    "_weight_norm_interface": 4,
     "linalg_vector_norm": 2,
     "norm": 2,
     "logsumexp": 4,
@@ -81,7 +87,7 @@ INTERPOLATION = {"upsample_linear1d": 3, "upsample_bilinear2d": 7, "upsample_tri
 _MOVES = """
     alias arange as_strided_copy as_strided_scatter bernoulli cat channel_shuffle clone constant_pad_nd copy detach
     diag_embed embedding empty empty_like empty_permuted empty_strided exponential eye fill flip full full_like gather
-    im2col index index_add index_put index_select lift_fresh lift_fresh_copy linspace masked_fill masked_scatter
+    im2col index index_put index_select lift_fresh lift_fresh_copy linspace masked_fill masked_scatter
     masked_select native_channel_shuffle new_empty new_empty_strided new_full new_ones new_zeros nonzero normal one_hot
     ones ones_like pixel_shuffle pixel_unshuffle rand rand_like randint randn randn_like randperm reflection_pad1d
     reflection_pad2d reflection_pad3d repeat replication_pad1d replication_pad2d replication_pad3d resize rot90 roll
@@ -198,6 +204,11 @@ def _mean(args: Sequence[Any], result: Tensor) -> Cost:
     return Cost(others=args[0].numel() + result.numel())
 
 
+def _clamp(args: Sequence[Any], result: Tensor) -> Cost:
+    bounds = sum(bound is not None for bound in args[1:3])
+    return Cost(others=bounds * result.numel())
+
+
 def _pooling(dimensions: int, per_window: Callable[[int], int]) -> Callable[[Sequence[Any], Tensor], Cost]:
     def rule(args: Sequence[Any], result: Tensor) -> Cost:
         kernel = list(args[1]) if isinstance(args[1], Sequence) else [args[1]]
@@ -236,6 +247,7 @@ RULES: dict[str, Callable[[Sequence[Any], Tensor], Cost]] = {
     "native_group_norm": _group_norm,
     "_fused_rms_norm": _rms_norm,
     "mean": _mean,
+    "clamp": _clamp,
     "max_pool2d_with_indices": _pooling(2, lambda window: window - 1),
     "max_pool3d_with_indices": _pooling(3, lambda window: window - 1),
     "avg_pool1d": _pooling(1, lambda window: window),

@@ -21,7 +21,7 @@ from segbench.checks import UnsupportedError, natural_int, positive_int, positiv
 from segbench.measure import contention
 from segbench.measure.clock import Clock, Step, clock_for, timer_floor_ms
 from segbench.measure.gpu import gpu_evidence
-from segbench.measure.statistics import FEWEST_SAMPLES, drifts, median_interval, ratio_interval
+from segbench.measure.statistics import FEWEST_FOR_DRIFT, FEWEST_SAMPLES, drifts, median_interval, ratio_interval
 
 BASELINE = "baseline_"
 """Prefix of the baseline's series in the samples."""
@@ -106,25 +106,25 @@ class AdaptiveProtocol:
         attempts: list[Timed] = []
         for attempt in range(1 + self.retries):
             attempts.append(self._attempt(makers, device, random.Random(f"{seed}/{attempt}")))
-            if attempts[-1].verdicts["steady"] and not attempts[-1].verdicts["contended"]:
+            if attempts[-1].verdicts.get("steady", True) and not attempts[-1].verdicts["contended"]:
                 break
-        best = max(attempts, key=lambda timed: (timed.verdicts["steady"], not timed.verdicts["contended"]))
+        best = max(attempts, key=lambda timed: (timed.verdicts.get("steady", True), not timed.verdicts["contended"]))
         return Timed(best.samples, best.facts | {"attempts": float(len(attempts))}, best.verdicts)
 
     def _attempt(self, makers: Sequence[Maker], device: torch.device, chance: random.Random) -> Timed:
         before = contention.Usage.now()
         session = Session([make() for make in makers], device, chance)
-        round_s = session.calibrate()
-        if round_s > self.budget_s:
+        sample_s, round_s = session.calibrate()
+        if sample_s > self.budget_s:
             raise UnsupportedError(
                 f"timing.budget_s={self.budget_s} is too short for one sample of each step, which takes "
-                f"{round_s:.3g} s: {self.fewest_batches} samples need {self.fewest_batches * round_s:.3g} s"
+                f"{sample_s:.3g} s: the {FEWEST_SAMPLES} that an interval needs take {FEWEST_SAMPLES * sample_s:.3g} s"
             )
         warm, rounds = self._warm_up(session, round_s)
         deadline = time.monotonic() + self.budget_s
         batches, check = 0, self.fewest_batches
         converged = False
-        while not converged and (time.monotonic() < deadline or batches < self.fewest_batches):
+        while not converged and (time.monotonic() < deadline or len(session.batches) < FEWEST_SAMPLES):
             session.renew(makers)
             stop = min(deadline, time.monotonic() + self.batch_s)
             session.round(batches)
@@ -177,15 +177,16 @@ class Session:
         for step in self.steps:
             step()
 
-    def calibrate(self) -> float:
-        """Choose how many calls make a sample of each step, and a turn; seconds that a round takes."""
+    def calibrate(self) -> tuple[float, float]:
+        """Choose how many calls make a sample of each step, and a turn; seconds of a sample of each, and of a round."""
         self.call()
         once = [min(self.clock(step, 1)[0] for _ in range(3)) for step in self.steps]
         self.inner = [max(1, math.ceil(SHORTEST_SAMPLE_MS / max(ms, 1e-4))) for ms in once]
         if max(once) > LONGEST_IN_TURNS_MS:
             self.turn = 1
         lead = self.turn > 1
-        return sum((self.turn * calls + lead) * ms for calls, ms in zip(self.inner, once, strict=True)) / 1000
+        sample_s = sum(calls * ms for calls, ms in zip(self.inner, once, strict=True)) / 1000
+        return sample_s, self.turn * sample_s + lead * sum(once) / 1000
 
     def renew(self, makers: Sequence[Maker]) -> None:
         """Go on with other copies of the steps, each called once before it is timed.
@@ -229,6 +230,7 @@ class Session:
             for name, values in zip(self.names, zip(*series, strict=True), strict=True):
                 samples[prefix + name] = list(values)
         floor = {"timer_floor_ms": timer_floor_ms(self.clock, self.inner[0]), "inner_calls": float(self.inner[0])}
-        steady = not any(drifts(series) for series in self.headlines())
-        verdict = {"steady": steady, "contended": contention.contended(found), **verdicts}
+        verdict = {"contended": contention.contended(found), **verdicts}
+        if len(self.batches) >= FEWEST_FOR_DRIFT:
+            verdict["steady"] = not any(drifts(series) for series in self.headlines())
         return Timed(samples, {**facts, **floor, **found}, verdict)

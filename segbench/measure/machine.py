@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cpuinfo
 import torch
@@ -54,14 +56,23 @@ def read_machine(
         )
         if size is not None
     }
+    if not given.get(1, 0) <= given.get(2, given.get(1, 0)) <= given.get(3, given.get(2, given.get(1, 0))):
+        raise ValueError("machine.l1_kib, machine.l2_mib and machine.l3_mib must not decrease: each level is larger")
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         read: dict[int, int] = {2: int(properties.L2_cache_size)}
         sizes = read | given
         return Machine(sizes.get(1), sizes.get(2), sizes.get(3), (), int(properties.total_memory))
     sizes = read_caches(CACHES, torch.get_num_threads()) | given
-    flags = cpuinfo.get_cpu_info().get("flags", [])
+    flags = cpu_facts().get("flags", [])
     return Machine(sizes.get(1), sizes.get(2), sizes.get(3), tuple(name for name in SIMD if name in flags))
+
+
+@lru_cache(maxsize=1)
+def cpu_facts() -> dict[str, Any]:
+    """What py-cpuinfo finds out about the processor; it takes a second."""
+    facts: dict[str, Any] = cpuinfo.get_cpu_info()
+    return facts
 
 
 def read_caches(folder: Path, threads: int) -> dict[int, int]:

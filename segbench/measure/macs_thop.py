@@ -17,13 +17,13 @@ def macs_thop(module: nn.Module, x: Tensor) -> float:
     mean, sigmoid or resizing, and 4 per element for an affine batch norm. It is kept because the published
     tables use it.
     """
-    macs, _ = thop.profile(copy.deepcopy(module), inputs=(x,), verbose=False)
+    macs, _ = thop.profile(copy.deepcopy(module), inputs=(x.clone(),), verbose=False)
     return float(macs)
 
 
 def macs_thop_by_module(module: nn.Module, x: Tensor) -> dict[str, float]:
     """The same count by the modules that thop has a rule for, by their paths; they add up to `macs_thop`."""
-    macs, _, below = thop.profile(copy.deepcopy(module), inputs=(x,), verbose=False, ret_layer_info=True)
+    macs, _, below = thop.profile(copy.deepcopy(module), inputs=(x.clone(),), verbose=False, ret_layer_info=True)
     return dict(_leaves("", below)) or {"": float(macs)}
 
 

@@ -16,6 +16,7 @@ TRIMMED = 0.2
 UNDISTURBED = 0.1
 """Quantile of a batch that stands for its undisturbed latency: what disturbs a call only ever adds to it."""
 FEWEST_PROCESSES = 3
+FEWEST_FOR_DRIFT = 3 * FEWEST_SAMPLES
 DRIFT_LEVEL = 0.95
 """Of the thirds' intervals, which must not overlap: two that do not are rarer than 1 in 100 by chance."""
 DRIFT_SHARE = 0.02

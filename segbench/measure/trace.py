@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from segbench.measure.flop_rules import FREE, base_name, cost, first_tensor
+from segbench.measure.flops_torch import fused_attention_taken_apart
 
 COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 UNREAD = frozenset({"copy", "fill", "zero", "normal", "uniform", "bernoulli", "exponential"})
@@ -111,7 +112,8 @@ def trace_step(step: Callable[[], Any], module: nn.Module) -> Trace:
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     places = _Places(module)
     tracer = _Tracer(places)
-    with torch.random.fork_rng(devices=devices), _buffers_kept(module), places, tracer:
+    kept = _buffers_kept(module), fused_attention_taken_apart()
+    with torch.random.fork_rng(devices=devices), kept[0], kept[1], places, tracer:
         result = step()
     del result
     return Trace(tracer.operators, places.calls, tracer.peak, tracer.peak_operator)
@@ -119,12 +121,18 @@ def trace_step(step: Callable[[], Any], module: nn.Module) -> Trace:
 
 @contextmanager
 def _buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Give every buffer back the values it had."""
-    before = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    """Give every module its buffers back, with the values they had."""
+    before = [
+        (part, name, buffer, buffer.clone())
+        for part in module.modules()
+        for name, buffer in part._buffers.items()
+        if buffer is not None
+    ]
     try:
         yield
     finally:
-        for buffer, values in before:
+        for part, name, buffer, values in before:
+            part._buffers[name] = buffer
             if not torch.equal(buffer, values):
                 with torch.no_grad():
                     buffer.copy_(values)
@@ -152,7 +160,8 @@ class _Places:
             handle.remove()
 
     def _enter(self, module: nn.Module, _: Any) -> None:
-        name = self._names.get(id(module), self.stack[-1][0] if self.stack else "")
+        above = f"{self.stack[-1][0]}." if self.stack and self.stack[-1][0] else ""
+        name = self._names.get(id(module), f"{above}<{type(module).__name__}>")  # made while the step runs
         self.stack.append((name, type(module).__name__, self.count))
 
     def _leave(self, module: nn.Module, _: Any, result: Any) -> None:

@@ -17,6 +17,8 @@ from segbench.report.rounding import count, interval, significant
 LONGEST = 15
 """Rows of a table on the console; the file has them all."""
 KIB = 1024
+TEXTS = ("path", "module_type", "note", "input_shapes", "output_shape")
+"""Columns that may be empty throughout, and are texts all the same."""
 SHARE = ("share", "share_ci95_low", "share_ci95_high")
 
 
@@ -27,8 +29,9 @@ def write(tables: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Mapping[st
     frames = {name: pd.DataFrame(list(rows)) for name, rows in tables.items()}
     for name, frame in frames.items():
         write_text(frame.to_csv(index=False), target / f"{name}.csv")
-    if len(frames["operators"]):
+    if len(frames["operators"]) and metrics["flops/audited"] and metrics["memory_bytes/moved"]:
         roofline(frames["operators"], metrics, target / "roofline.png")
+    if len(frames["operators"]) and metrics["memory_bytes/moved"]:
         working_sets(frames["operators"], metrics, target / "working_set.png")
     if len(frames["components"]):
         breakdown(frames["components"], target / "breakdown.png")
@@ -42,10 +45,21 @@ def print_analysis(folder: Path, metrics: Mapping[str, float], console: Console)
         print_rows("Parts, each on its own inputs", _component_cells(components), console)
         whole = 100 * components["share"].sum()
         console.print(f"Together {whole:.0f}%: the rest lies between the parts, or in other caches.", highlight=False)
+    if operators.empty:
+        console.print("The step moves no data: all its operators are views.", highlight=False)
+        return
     print_rows("Counts by the type of the innermost module", _count_cells(counts), console)
     largest = operators.sort_values("working_set_bytes", ascending=False)
     title = f"Working sets, the {min(LONGEST, len(operators))} largest of {len(operators)} operators"
     print_rows(title, _operator_cells(largest.head(LONGEST)), console)
+    peak = _records(operators[operators["peak"]])
+    for row in peak:
+        place = f"{row['path']} {row['operator']}".strip()
+        console.print(
+            f"Peak of {significant(metrics['memory_bytes/peak_activation'] / KIB)} KiB alive at operator {row['index']}, "
+            f"{place}.",
+            highlight=False,
+        )
     attained, share = metrics["roofline/attained_gflop_s"], 100 * metrics["roofline/share"]
     console.print(
         f"Attained: {significant(attained)} GFLOP/s, {significant(metrics['roofline/attained_gb_s'])} GB/s; "
@@ -67,7 +81,7 @@ def print_rows(title: str, cells: Sequence[Mapping[str, str]], console: Console)
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
 
