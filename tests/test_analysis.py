@@ -122,7 +122,7 @@ def test_parts_at_a_depth() -> None:
     assert list(parts_at(Parts(), 2, called))[1:-1] == ["stages.0.0", "stages.0.1", "stages.1.0", "stages.1.1"]
     assert list(parts_at(nn.ReLU(), 1, set())) == []
     wrapped = nn.Sequential(Parts())
-    assert list(parts_at(wrapped, 1, {f"0.{name}" for name in called} | {"0"}))[0] == "0.stem"
+    assert "0.stem" in parts_at(wrapped, 1, {f"0.{name}" for name in called} | {"0"})
 
 
 def test_parts_are_timed_on_their_own_inputs_as_shares_of_the_whole() -> None:

@@ -69,8 +69,8 @@ def component_latencies(
 def parts_at(module: nn.Module, depth: int, called: Collection[str]) -> dict[str, nn.Module]:
     """Modules that a step calls, at most `depth` below `module`, by their paths.
 
-    `called` names the modules that were called. What was not called itself (lists, modules of which only a part is used)
-    is no level, and neither is a module that everything passes through: its only child.
+    `called` names the modules that were called. What was not called itself (lists, modules of which only a part is
+    used) is no level, and neither is a module that everything passes through: its only child.
     """
     found: dict[str, nn.Module] = {}
 

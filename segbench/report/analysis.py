@@ -55,11 +55,8 @@ def print_analysis(folder: Path, metrics: Mapping[str, float], console: Console)
     peak = _records(operators[operators["peak"]])
     for row in peak:
         place = f"{row['path']} {row['operator']}".strip()
-        console.print(
-            f"Peak of {significant(metrics['memory_bytes/peak_activation'] / KIB)} KiB alive at operator {row['index']}, "
-            f"{place}.",
-            highlight=False,
-        )
+        size = significant(metrics["memory_bytes/peak_activation"] / KIB)
+        console.print(f"Peak: {size} KiB alive at operator {row['index']}, {place}.", highlight=False)
     attained, share = metrics["roofline/attained_gflop_s"], 100 * metrics["roofline/share"]
     console.print(
         f"Attained: {significant(attained)} GFLOP/s, {significant(metrics['roofline/attained_gb_s'])} GB/s; "
