@@ -37,7 +37,7 @@ WAYS = {
     "autocast bf16": ["precision=autocast_bf16"],
     "fp16": ["precision=fp16"],
     "tf32": ["precision=tf32"],
-    "channels last": ["device.memory_format=channels_last"],
+    "channels last": ["memory_format=channels_last"],
     "compile": ["execution=compile"],
     "autocast + compile": ["mode=autocast_compile", "baseline=null"],
     "ONNX Runtime": ["execution=onnxruntime"],

@@ -15,7 +15,7 @@ import psutil
 import torch
 
 import segbench
-from segbench.measure.machine import cpu_facts
+from segbench.measure.machine import SIMD, cpu_facts
 
 PACKAGES = ("torch", "numpy", "thop", "timm", "hydra-core", "omegaconf", "mlflow", "pandas")
 
@@ -59,6 +59,7 @@ def _machine() -> dict[str, Any]:
         "host": socket.gethostname(),
         "os": platform.platform(),
         "cpu": cpu_facts().get("brand_raw", platform.processor()),
+        "simd": [name for name in SIMD if name in cpu_facts().get("flags", [])],
         "cores_physical": psutil.cpu_count(logical=False),
         "cores_logical": psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,

@@ -126,7 +126,7 @@ def open_device(
 
     `threads=None` takes the physical cores that this process may use, or the processors of `affinity`.
     """
-    one_of("device.memory_format", memory_format, MEMORY_FORMATS)
+    one_of("memory_format", memory_format, MEMORY_FORMATS)
     if boolean("device.keep_memory", keep_memory):
         keep_freed_memory()
     pin_to(affinity)
