@@ -118,8 +118,8 @@ class Parts(nn.Module):
 
 def test_parts_at_a_depth() -> None:
     called = {"stem", "stages.0", "stages.1", "stages.0.0", "stages.0.1", "stages.1.0", "stages.1.1"}
-    assert list(parts_at(Parts(), 1, called)) == ["stem", "stages.0", "stages.1", "unused"]
-    assert list(parts_at(Parts(), 2, called))[1:-1] == ["stages.0.0", "stages.0.1", "stages.1.0", "stages.1.1"]
+    assert list(parts_at(Parts(), 1, called)) == ["stem", "stages.0", "stages.1"]  # what is not called is no part
+    assert list(parts_at(Parts(), 2, called))[1:] == ["stages.0.0", "stages.0.1", "stages.1.0", "stages.1.1"]
     assert list(parts_at(nn.ReLU(), 1, set())) == []
     wrapped = nn.Sequential(Parts())
     assert "0.stem" in parts_at(wrapped, 1, {f"0.{name}" for name in called} | {"0"})
