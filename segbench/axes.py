@@ -22,6 +22,15 @@ def join_families(config: DictConfig, swept: Override) -> list[str]:
     return sweep_overrides(config)
 
 
+def shorten(config: DictConfig) -> None:
+    """Give a study its short axes and quick timing, but for the keys that were typed."""
+    typed = {override.partition("=")[0] for override in config.hydra.overrides.task}
+    short = {"timing": "quick", **(config.short or {})}
+    added = [f"{key}={value}" for key, value in short.items() if key not in typed]
+    with open_dict(config):
+        config.hydra.overrides.task = [*config.hydra.overrides.task, *added]
+
+
 def user_overrides(config: DictConfig) -> list[str]:
     """The overrides of a job without those that a sweep added."""
     return [override for override in config.hydra.overrides.task if not override.startswith(SWEEP_OVERRIDE)]

@@ -56,7 +56,21 @@ def used_parameters(raw: Mapping[str, Any], resolved: Mapping[str, Any], choices
     return names | options
 
 
-NEVER_UNUSED = ("name", "tracker", "study", "family", "stage", "mode", "baseline", "timing", "input")
+NEVER_UNUSED = (
+    "name",
+    "tracker",
+    "study",
+    "family",
+    "stage",
+    "variant",
+    "mode",
+    "baseline",
+    "timing",
+    "input",
+    "quick",
+    "short",
+    "report",
+)
 """Keys that a point may be given although nothing it is measured from refers to them."""
 
 

@@ -28,7 +28,7 @@ from segbench.measure.trace import Trace, trace_step
 from segbench.training import Training, TrainingStep, first_losses, without_dropout
 
 Timing = AdaptiveProtocol | FixedProtocol
-VOLUME_DIMENSIONS = 5
+MAP_DIMENSIONS = 4
 EQUIVALENT_PIXELS = 512**2
 
 
@@ -186,17 +186,18 @@ def _trace_metrics(trace: Trace, batch_size: int) -> Metrics:
         "memory_bytes/peak_activation": trace.peak_bytes,
         "memory_bytes/peak_activation_per_image": trace.peak_bytes / batch_size,
         "memory_bytes/moved": trace.bytes_moved,
+        "memory_bytes/largest_working_set": max((o.working_set_bytes for o in trace.operators), default=0),
     }
 
 
 def _efficiency(task: Task, metrics: Metrics) -> Metrics:
-    """Images a second for each million parameters; of volumes, as many 512 x 512 images as they have voxels."""
+    """Images a second for each million parameters; and as many 512 x 512 images as the input has pixels or voxels."""
     found = {}
     if metrics["parameters/deploy"]:
         found["throughput_img_s_per_mparam"] = metrics["throughput_img_s"] / (metrics["parameters/deploy"] / 1e6)
-    if task.input.ndim == VOLUME_DIMENSIONS:
-        voxels = math.prod(task.input.shape[2:])
-        found["throughput_equivalent_img_s"] = metrics["throughput_img_s"] * voxels / EQUIVALENT_PIXELS
+    if task.input.ndim >= MAP_DIMENSIONS:
+        elements = math.prod(task.input.shape[2:])
+        found["throughput_equivalent_img_s"] = metrics["throughput_img_s"] * elements / EQUIVALENT_PIXELS
     return found
 
 
@@ -224,9 +225,11 @@ def _forms_agree(task: Task) -> Metrics:
 
 
 def _sizes(module: nn.Module, chosen: nn.Module) -> Metrics:
-    """Parameters and bytes of both forms, and of the chosen one."""
+    """Parameters and bytes of both forms, and of the chosen one; of a network's encoder the deploy form's."""
     deployed = in_form(module, "deploy")
+    encoder = getattr(deployed, "encoder", None)
     return {
+        **({"parameters/encoder": parameter_count(encoder)} if isinstance(encoder, nn.Module) else {}),
         "parameters/train": parameter_count(module),
         "parameters/deploy": parameter_count(deployed),
         "memory_bytes/parameters": parameter_bytes(chosen),

@@ -15,6 +15,8 @@ SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
 ANALYSIS_FOLDER = "analysis"
 """Tables and plots of a point, beside its record."""
+REPORT_FOLDER, REPORT_PAGE = "report", "report.html"
+"""A study's report, in the folder of its sweep."""
 STATUSES = ("ok", "failed", "unsupported")
 
 
@@ -51,6 +53,11 @@ class Record:
         infinite = [name for name, value in self.metrics.items() if not math.isfinite(value)]
         if infinite:
             raise ValueError(f"metrics must be finite numbers, but {', '.join(infinite)} are not")
+
+
+def disturbed(record: Record) -> bool:
+    """Whether the point's latency was not steady, or others used the processor meanwhile."""
+    return not record.verdicts.get("steady", True) or record.verdicts.get("contended", False)
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:

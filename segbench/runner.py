@@ -56,7 +56,7 @@ PHASES = ("inference", "train_step")
 SHARED = ("device", "timing", "analysis", "machine", "isolation", "processes", "tracker")
 NOT_SHARED = ("device.memory_format",)
 """Keys that a baseline cannot have values of its own for, and the exception among them."""
-PRESETS = ("stage", "mode")
+PRESETS = ("stage", "variant", "mode")
 """Groups that only set keys of others; the point's parameters name the choice all the same."""
 AXES = ("channels", "in_channels", "resolution", "batch_size")
 

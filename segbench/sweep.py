@@ -7,18 +7,22 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segbench import record
-from segbench.axes import count_points, join_families, parse_sweeps, sweep_overrides, user_overrides
+from segbench.axes import count_points, join_families, parse_sweeps, shorten, sweep_overrides, user_overrides
+from segbench.checks import boolean
 from segbench.explain import explain
 from segbench.progress import Progress
 from segbench.track import SWEEP_OVERRIDE, UNREACHABLE, MlflowTracker, NoTracker, TrackerError
+
+if TYPE_CHECKING:
+    from segbench.report.report import Report
 
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
 
@@ -69,6 +73,10 @@ class SweepCallback(Callback):
     @guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Count the points, prepare the tracker, open the sweep's run and hand it to the points."""
+        if config.report is not None:
+            self._check_report(config)
+        if boolean("quick", config.quick):
+            shorten(config)
         overrides = sweep_overrides(config)
         sweeps = parse_sweeps(overrides)
         for key in ("name", "tracker", "tracker.uri"):
@@ -184,32 +192,64 @@ class SweepCallback(Callback):
             except OSError as error:
                 warn(explain(error))
                 self.failed = True
+        report = self._report(folder) if records and config.report is not None else None
         if self.tracker and self.run_id:
-            self._track(records, table, headline(records), killed)
+            figures = headline(records) | (report.headline if report else {})
+            self._track(records, [table, folder / record.REPORT_FOLDER], figures, killed)
         if records or not killed:
-            self._show(records, folder)
+            self._show(records, folder, report)
         return [found.status for found in records]
 
-    def _track(self, records: list[record.Record], table: Path, metrics: dict[str, float], killed: bool) -> None:
+    def _check_report(self, config: DictConfig) -> None:
+        """Refuse a report that could not be made before anything is measured for it."""
+        from segbench.report.study import parse
+
+        try:
+            parse(dict(OmegaConf.to_container(config.report)))  # type: ignore[arg-type]  # a mapping, or refused
+        except ValueError as error:
+            refuse(f"the report of study={config.hydra.runtime.choices.get('study')} cannot be made: {error}")
+
+    def _report(self, folder: Path) -> Report | None:
+        """Write the study's report. One that cannot be made fails the sweep, and leaves its records alone."""
+        from segbench.report.report import build_report, write_report
+
+        try:
+            report, _ = build_report([folder])
+            write_report(report, folder / record.REPORT_FOLDER)
+            return report
+        except (OSError, ValueError) as error:
+            warn(f"the report is not written: {explain(error)}")
+            self.failed = True
+            return None
+
+    def _track(self, records: list[record.Record], files: list[Path], metrics: dict[str, float], killed: bool) -> None:
         from segbench.report.console import markdown
 
         assert self.tracker and self.run_id
         try:
-            self.tracker.finish_sweep(self.run_id, table, markdown(records), metrics, killed)
+            self.tracker.finish_sweep(self.run_id, files, markdown(records), metrics, killed)
         except TrackerError as error:
             warn(str(error))
             self.tracker = None
 
-    def _show(self, records: list[record.Record], folder: Path) -> None:
+    def _show(self, records: list[record.Record], folder: Path, report: Report | None = None) -> None:
         from rich.console import Console
 
-        from segbench.report.console import console_width, print_comparison
+        from segbench.report.console import console_width, print_comparison, print_findings
 
         console = Console(width=console_width())
         if not records:
             console.print("No point has a record.", highlight=False)
             return
         print_comparison(records, console)
+        if report:
+            print_findings(report.findings, console)
+            console.print(
+                f"Report: {folder / record.REPORT_FOLDER / record.REPORT_PAGE}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         console.print(f"Records: {folder}", markup=False, highlight=False, soft_wrap=True)
         try:
             lines = self.tracker.where(self.run_id) if self.tracker else []

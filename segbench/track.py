@@ -48,7 +48,7 @@ class NoTracker:
         """Nothing to send."""
 
     def finish_sweep(
-        self, run_id: str, table: Path, report: str, metrics: Mapping[str, float], killed: bool = False
+        self, run_id: str, files: Sequence[Path], table: str, metrics: Mapping[str, float], killed: bool = False
     ) -> None:
         """Nothing to send."""
 
@@ -107,15 +107,18 @@ class MlflowTracker:
             self._client.set_terminated(run.info.run_id, status, end_time=ended_ms)
 
     def finish_sweep(
-        self, run_id: str, table: Path, report: str, metrics: Mapping[str, float], killed: bool = False
+        self, run_id: str, files: Sequence[Path], table: str, metrics: Mapping[str, float], killed: bool = False
     ) -> None:
-        """Close the sweep's run with its comparison as description and artifact, and its headline figures."""
+        """Close the sweep's run with its table as description, its files and folders, and its headline figures."""
         with self._explained():
-            self._client.set_tag(run_id, "mlflow.note.content", _shortened(report))
+            self._client.set_tag(run_id, "mlflow.note.content", _shortened(table))
             for name, value in metrics.items():
                 self._client.log_metric(run_id, name, value)
-            if table.exists():
-                self._client.log_artifact(run_id, str(table))
+            for file in files:
+                if file.is_dir():
+                    self._client.log_artifacts(run_id, str(file), file.name)
+                elif file.exists():
+                    self._client.log_artifact(run_id, str(file))
             if killed:
                 self._end_children(run_id)
             ended = "KILLED" if killed else "FAILED" if metrics.get("points/failed") else "FINISHED"

@@ -6,6 +6,8 @@ encoder's map of the same size (after its pool) is added. Then a 1 x 1 convoluti
 is bilinear with corners aligned. H and W must be multiples of 32. A block that cannot take the image's channels gets
 a stem (conv1x1 -> BN -> ReLU) before it. With `deep_supervision` every decoder sum has a 1 x 1 head with bias, resized
 to the input: in training mode the result is (heads, map), deepest head first, in eval mode the map alone.
+`early_downsampling` averages the image over so many pixels each way first; then H and W must be multiples of as many
+times 32, and the maps are resized to the image all the same.
 Source: the JeongWonNet family of notebooks.
 """
 
@@ -37,8 +39,11 @@ class JeongWonNet(Deployable):
         in_channels: int,
         num_classes: int,
         deep_supervision: bool,
+        early_downsampling: int,
     ) -> None:
         super().__init__()
+        self.downsampling = positive_int("model.early_downsampling", early_downsampling)
+        self.downsample = nn.AvgPool2d(early_downsampling) if early_downsampling > 1 else nn.Identity()
         widths = list_of_positive("model.widths", widths, STAGES)
         _require_changing_width(block)
         ins = [in_channels, *widths[:-1]]
@@ -59,9 +64,9 @@ class JeongWonNet(Deployable):
 
     def forward(self, x: Tensor) -> Tensor | tuple[list[Tensor], Tensor]:
         size = x.shape[2:]
-        multiple_of(STRIDE, size)
+        multiple_of(STRIDE * self.downsampling, size)
         skips: list[Tensor] = []
-        x = self.stem(x)
+        x = self.stem(self.downsample(x))
         for block in self.encoder[:-1]:
             x = self.pool(block(x))
             skips.append(x)

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segbench.record import Record
+from segbench.record import Record, disturbed
+from segbench.report.claims import Finding
 from segbench.report.comparison import swept_keys
 from segbench.report.rounding import count, interval, significant
 
@@ -96,11 +97,6 @@ def rows(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> tupl
     return [*keys, *(column.header for column in shown)], body
 
 
-def disturbed(record: Record) -> bool:
-    """Whether the point's latency was not steady, or others used the processor meanwhile."""
-    return not record.verdicts.get("steady", True) or record.verdicts.get("contended", False)
-
-
 def print_comparison(records: Sequence[Record], console: Console) -> None:
     """Print the table, what the star means, and the reason of every point that did not end ok.
 
@@ -127,6 +123,12 @@ def print_comparison(records: Sequence[Record], console: Console) -> None:
         if record.reason:
             name = " ".join(record.overrides) or "defaults"
             console.print(f"{name}: {record.status}: {record.reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_findings(found: Sequence[Finding], console: Console) -> None:
+    """Print how each claim fared; the report has the evidence."""
+    for finding in found:
+        console.print(f"{finding.verdict}: {finding.claim}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _needed_width(table: Table, console: Console) -> int:

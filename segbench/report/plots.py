@@ -24,7 +24,7 @@ MOST_BARS = 60
 
 def roofline(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) -> None:
     """Every operator by its intensity at the rate that the ceilings allow it, and the step as it was measured."""
-    figure, axes = _figure(7, 4.6)
+    figure, axes = new_figure(7, 4.6)
     counted = operators[operators["intensity"] > 0]
     whole = metrics["flops/audited"] / metrics["memory_bytes/moved"]
     low, high = min([*counted["intensity"], whole]) / 2, max([*counted["intensity"], whole]) * 4
@@ -58,7 +58,7 @@ def roofline(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) 
 def working_sets(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) -> None:
     """Bytes that every operator touches, in the order of the step, against the cache sizes; hatched by level."""
     moving = operators[operators["working_set_bytes"] > 0]
-    figure, axes = _figure(9, 4.2)
+    figure, axes = new_figure(9, 4.2)
     positions = np.arange(len(moving))
     for level, hatch in HATCHES.items():
         those = (moving["level"] == level).to_numpy()
@@ -86,7 +86,7 @@ def working_sets(operators: pd.DataFrame, metrics: Mapping[str, float], path: Pa
 def breakdown(components: pd.DataFrame, path: Path) -> None:
     """Each part's share of the step, with its interval."""
     shown = components.sort_values("share").tail(MOST_BARS)
-    figure, axes = _figure(7, 1.2 + 0.28 * len(shown))
+    figure, axes = new_figure(7, 1.2 + 0.28 * len(shown))
     errors = 100 * np.abs(
         np.array([shown["share"] - shown["share_ci95_low"], shown["share_ci95_high"] - shown["share"]])
     )
@@ -97,7 +97,7 @@ def breakdown(components: pd.DataFrame, path: Path) -> None:
     _save(figure, path)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure that needs no display and leaves no trace in pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as NewFigure

@@ -1,0 +1,233 @@
+"""A study's tables: one frame of raw figures for CSV, and the same laid out with intervals for people."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+
+from segbench.report.evidence import is_larger, is_smaller, quotient
+from segbench.report.exact import exact_rows
+from segbench.report.points import MACHINE, SWEEP, Point, values_on
+from segbench.report.quantity import Estimate, Quantity, quantity
+from segbench.report.rounding import count, interval, significant
+from segbench.report.study import TableSpec
+
+TOTAL = "total"
+OVER_TOTAL = "total over {}"
+SAME = "="
+"""Marks a ratio to the baseline that cannot be told from 1."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell as text; `best` where it can be told from every other in its comparison."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to be shown, and its raw figures.
+
+    `groups` heads the columns above `header`; the first `leading` columns lead a row and have no group.
+    """
+
+    name: str
+    caption: str
+    leading: int
+    groups: list[str]
+    header: list[str]
+    rows: list[list[Cell]]
+    frame: pd.DataFrame = field(repr=False)
+    """One row a point, at full precision: its axes, its status, and metrics by their names in the record."""
+
+
+def tables(specs: Sequence[TableSpec], points: Sequence[Point], compare: str | None) -> list[Table]:
+    """The tables that have points."""
+    made = []
+    for spec in specs:
+        chosen = [point for point in points if point.matches(spec.where)]
+        if chosen and spec.exact:
+            made.append(_exact_table(spec, chosen))
+        elif chosen:
+            made.append(_table(_between_sweeps(spec, chosen), chosen, compare))
+    return made
+
+
+def _between_sweeps(spec: TableSpec, points: Sequence[Point]) -> TableSpec:
+    """Machines and sweeps lead the rows, where there are several; a sum over them would mean nothing."""
+    more = [axis for axis in (MACHINE, SWEEP) if axis in points[0].axes and axis not in (*spec.rows, spec.over)]
+    return replace(spec, rows=[*more, *spec.rows], total=None if more else spec.total)
+
+
+def _exact_table(spec: TableSpec, points: Sequence[Point]) -> Table:
+    assert spec.exact is not None
+    frame = pd.DataFrame(exact_rows(spec.exact, [point.record.config for point in points]))
+    rows = [[Cell(_plain(value)) for value in row] for row in frame.itertuples(index=False)]
+    header = [str(column) for column in frame.columns]
+    return Table(spec.name, spec.caption, len(header), [""] * len(header), header, rows, frame)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return str(value).lower() if isinstance(value, bool) else value
+    return count(value) if float(value).is_integer() else significant(float(value))
+
+
+def _table(spec: TableSpec, points: Sequence[Point], compare: str | None) -> Table:
+    quantities = [quantity(name) for name in spec.quantities]
+    quantities = [q for q in quantities if any(q.of(point.record.metrics) for point in points)] or quantities[:1]
+    sides = values_on(points, spec.over) if spec.over else [None]
+    rows = [
+        [*(Cell(str(value)) for value in key), *_cells(spec, key, sides, quantities, points, compare)]
+        for key in dict.fromkeys(tuple(point.value(axis) for axis in spec.rows) for point in points)
+    ]
+    if spec.total is not None:
+        rows += _total_rows(spec, sides, quantities, points)
+    groups = [""] * len(spec.rows) + [str(side) if side is not None else "" for side in sides for _ in quantities]
+    header = [*spec.rows, *(q.title for _ in sides for q in quantities)]
+    return Table(spec.name, spec.caption, len(spec.rows), groups, header, rows, _frame(spec, quantities, points))
+
+
+def _cells(
+    spec: TableSpec,
+    key: tuple[Any, ...],
+    sides: Sequence[Any],
+    quantities: Sequence[Quantity],
+    points: Sequence[Point],
+    compare: str | None,
+) -> list[Cell]:
+    """The cells of one row, side by side."""
+    cells = []
+    for side, shown in itertools.product(sides, quantities):
+        found = [p for p in points if _lies(p, spec, key, side)]
+        cells.append(_cell(found[0], shown, _rivals(found[0], points, compare)) if found else Cell(""))
+    return cells
+
+
+def _lies(point: Point, spec: TableSpec, key: tuple[Any, ...], side: Any) -> bool:
+    return tuple(point.value(axis) for axis in spec.rows) == key and (
+        spec.over is None or point.value(spec.over) == side
+    )
+
+
+def _cell(point: Point, shown: Quantity, rivals: Sequence[Point]) -> Cell:
+    if not point.ok:
+        return Cell(point.record.status)
+    found = shown.of(point.record.metrics)
+    if found is None:
+        return Cell("")
+    return Cell(text_of(shown, found), bool(rivals) and _is_best(point, shown, rivals))
+
+
+def text_of(shown: Quantity, found: Estimate) -> str:
+    """A figure in its unit, with its interval; ratios to a baseline that may be 1 are marked."""
+    scaled = shown.shown(found)
+    if scaled.low is None or scaled.high is None:
+        return (
+            count(scaled.value) if shown.scale == 1 and scaled.value == int(scaled.value) else significant(scaled.value)
+        )
+    text = interval(scaled.value, scaled.low, scaled.high)
+    to_baseline = shown.metric in ("ratio_to_baseline/median", "speedup/median")
+    return f"{text} {SAME}" if to_baseline and scaled.low <= 1 <= scaled.high else text
+
+
+def _rivals(point: Point, points: Sequence[Point], compare: str | None) -> list[Point]:
+    """The points that differ from this one in what is compared, and in nothing else."""
+    if compare is None or compare not in point.axes:
+        return []
+    elsewhere = _others(point, compare)
+    return [p for p in points if p.ok and p is not point and _others(p, compare) == elsewhere]
+
+
+def _others(point: Point, compare: str) -> dict[str, str]:
+    """Its axes but the compared one; options of what is compared (`prcm.expansion`) belong to it."""
+    return {k: str(v) for k, v in point.axes.items() if k != compare and not k.startswith(f"{compare}.")}
+
+
+def _is_best(point: Point, shown: Quantity, rivals: Sequence[Point]) -> bool:
+    """Whether its figure can be told from every rival's, and is the better one."""
+    if shown.lower_is_better is None:
+        return False
+    better = is_smaller if shown.lower_is_better else is_larger
+    quotients = [quotient(point, rival, shown) for rival in rivals]
+    return all(found is not None and better(found) for found in quotients)
+
+
+def _total_rows(
+    spec: TableSpec, sides: Sequence[Any], quantities: Sequence[Quantity], points: Sequence[Point]
+) -> list[list[Cell]]:
+    """Sums over the rows, and their quotients to the side that `total` names."""
+    sums = {
+        (side, shown.metric): total(shown, [p for p in points if spec.over is None or p.value(spec.over) == side])
+        for side, shown in itertools.product(sides, quantities)
+    }
+    lead = [Cell("")] * (len(spec.rows) - 1)
+    first = [Cell(TOTAL), *lead]
+    second = [Cell(OVER_TOTAL.format(spec.total)), *lead]
+    for side, shown in itertools.product(sides, quantities):
+        found, reference = sums[side, shown.metric], sums.get((spec.total, shown.metric))
+        first.append(Cell(text_of(shown, found) if found else ""))
+        quotient_text = "" if not found or not reference else _quotient_text(found, reference)
+        second.append(Cell("" if side == spec.total else quotient_text))
+    return [first, second] if len(sides) > 1 else [first]
+
+
+def _quotient_text(found: Estimate, reference: Estimate) -> str:
+    value = found.value / reference.value
+    if found.low is None or reference.low is None:
+        return significant(value)
+    half = math.hypot(*(math.log(e.bounds[1] / e.bounds[0]) / 2 for e in (found, reference)))
+    return interval(value, value * math.exp(-half), value * math.exp(half))
+
+
+def total(shown: Quantity, points: Sequence[Point]) -> Estimate | None:
+    """The sum of an additive quantity; half-widths of intervals add in squares, as of independent figures.
+
+    `None` where a point has no figure: a sum that leaves one out would mislead.
+    """
+    found = [shown.of(point.record.metrics) if point.ok else None for point in points]
+    known = [estimate for estimate in found if estimate is not None]
+    if not shown.additive or len(known) < len(found) or not known:
+        return None
+    value = math.fsum(estimate.value for estimate in known)
+    if any(estimate.low is None for estimate in known):
+        return Estimate(value)
+    half = math.hypot(*((estimate.bounds[1] - estimate.bounds[0]) / 2 for estimate in known))
+    return Estimate(value, value - half, value + half)
+
+
+def _frame(spec: TableSpec, quantities: Sequence[Quantity], points: Sequence[Point]) -> pd.DataFrame:
+    """The raw figures, one row a point, and the totals."""
+    rows = [_raw(point.axes, point, quantities) for point in points]
+    if spec.total is not None:
+        for side in values_on(points, spec.over) if spec.over else [None]:
+            row: dict[str, Any] = {spec.rows[0]: TOTAL} | ({spec.over: side} if spec.over else {})
+            these = [p for p in points if spec.over is None or p.value(spec.over) == side]
+            for shown in quantities:
+                row |= _named(shown, total(shown, these))
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _raw(axes: dict[str, Any], point: Point, quantities: Sequence[Quantity]) -> dict[str, Any]:
+    row = {**axes, "status": point.record.status}
+    for shown in quantities:
+        row |= _named(shown, shown.of(point.record.metrics) if point.ok else None)
+    return row
+
+
+def _named(shown: Quantity, found: Estimate | None) -> dict[str, float]:
+    """A figure by its metric's name, its interval beside it."""
+    if found is None:
+        return {}
+    if found.low is None or found.high is None:
+        return {shown.metric: found.value}
+    stem = shown.metric.removesuffix("/median")
+    return {shown.metric: found.value, f"{stem}/ci95_low": found.low, f"{stem}/ci95_high": found.high}
