@@ -8,7 +8,8 @@ import gc
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any, TypeAlias
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from segbench.checks import UnsupportedError, boolean, natural_int, one_of, positive_int
 from segbench.deploy import switch_to_deploy
-from segbench.training import Training, TrainingStep
+from segbench.training import Training, TrainingStep, targets_for
 
 FORMS = ("deploy", "train")
 FP32_PRECISIONS = ("ieee", "tf32")
@@ -33,6 +34,8 @@ COPIED_BYTES = 64 * 2**20
 LARGEST_GAP_BYTES = 2**16
 _STARTED_ON = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 DTYPES = ("float32", "float64", "bfloat16", "float16")
+HALVES = ("bfloat16", "float16")
+"""What autocast knows."""
 Step: TypeAlias = Callable[[], Any]
 """One forward pass on a fixed input; to be called in `torch.inference_mode()`."""
 
@@ -45,30 +48,39 @@ class GateError(RuntimeError):
 class Placed:
     """A module and its input in their form, on their device, in their precision: what an execution starts from.
 
-    `autocast` is the type that operators are cast to on the way, `training` what a training step does; `None` without.
+    `autocast` is the type that operators are cast to on the way, `training` what a training step does, with its
+    `targets`; `None` without.
     """
 
     module: nn.Module
     input: Tensor
     autocast: torch.dtype | None = None
     training: Training | None = None
+    targets: list[Tensor] = field(default_factory=list)
+
+    def trained(self, training: Training | None) -> Placed:
+        """The same in a training step, with targets; itself for `None`."""
+        if training is None:
+            return self
+        return replace(self, training=training, targets=targets_for(self.module, self.input, training.seed))
 
     def step(self) -> Step:
         """The zero-argument callable: a forward pass, or a training step."""
         if self.training is not None:
-            return TrainingStep(self.module, self.input, self.training, self.autocast)
+            return TrainingStep(self.module, self.input, self.training, self.autocast, self.targets)
         if self.autocast is not None:
             return partial(_under_autocast, self.module, self.input, self.autocast)
         return partial(self.module, self.input)
 
     def fresh_step(self) -> Step:
         """The same on copies that lie elsewhere in memory; of a large module the input alone is copied."""
-        gaps = [torch.empty(random.randrange(1, LARGEST_GAP_BYTES), dtype=torch.uint8) for _ in range(2)]
-        small = sum(tensor.nbytes for tensor in self.module.state_dict().values()) <= COPIED_BYTES
-        module = copy.deepcopy(self.module) if small else self.module
-        step = replace(self, module=module, input=self.input.clone()).step()
-        del gaps
-        return step
+        with elsewhere():
+            module = copy.deepcopy(self.module) if self.is_small() else self.module
+            return replace(self, module=module, input=self.input.clone()).step()
+
+    def is_small(self) -> bool:
+        """Whether the module is small enough to be copied for every batch of samples."""
+        return int(sum(tensor.nbytes for tensor in self.module.state_dict().values())) <= COPIED_BYTES
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,9 @@ class Execution:
     `fresh_step` makes a step for another batch of samples, on copies where they can be had. `output` calls the step and
     gives its result as tensors, where the step itself does not. `facts` are metrics of the first call. `tolerance`
     takes the place of the precision's. `watch` is called before the timing and gives what is called after it, which
-    raises `GateError` where something happened in between that makes the samples worthless.
+    raises `GateError` where something happened in between that makes the samples worthless. `own_threads` says
+    that the step computes on threads of its own: those of two pools on the same cores disturb each other for some
+    milliseconds after a turn.
     """
 
     step: Step
@@ -87,6 +101,15 @@ class Execution:
     facts: Mapping[str, float] = field(default_factory=dict)
     tolerance: float | None = None
     watch: Callable[[], Callable[[], None]] = lambda: lambda: None
+    own_threads: bool = False
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """What is allocated inside lies at another place than it would have: gaps of random size come before it."""
+    gaps = [torch.empty(random.randrange(1, LARGEST_GAP_BYTES), dtype=torch.uint8) for _ in range(2)]
+    yield
+    del gaps
 
 
 def synchronise() -> None:
@@ -156,6 +179,7 @@ def forget_earlier_points() -> None:
     gc.collect()
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()
+        sys.modules["torch._dynamo"].utils.counters.clear()
     if torch.accelerator.is_available():
         torch.accelerator.memory.empty_cache()
         torch.accelerator.memory.reset_peak_memory_stats()
@@ -201,9 +225,9 @@ def set_float32_precision(fp32_precision: str) -> None:
     backends.fp32_precision = one_of("precision.fp32_precision", fp32_precision, FP32_PRECISIONS)
 
 
-def dtype_named(name: str, key: str = "precision.dtype") -> torch.dtype:
+def dtype_named(name: str, key: str = "precision.dtype", allowed: Sequence[str] = DTYPES) -> torch.dtype:
     """The floating-point type of a precision, by PyTorch's name for it."""
-    dtype: torch.dtype = getattr(torch, one_of(key, name, DTYPES))
+    dtype: torch.dtype = getattr(torch, one_of(key, name, allowed))
     return dtype
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,19 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from segbench.analysis import FullAnalysis, NoAnalysis, Subject
+from segbench.checks import UnsupportedError
 from segbench.deploy import has_deploy_form
 from segbench.execute import Execution, GateError, Placed, Step, in_form, place, set_float32_precision
 from segbench.findings import Findings, Metrics, summarise
 from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.measure.error import relative_error, train_deploy_error
 from segbench.measure.flops_torch import flops_torch
-from segbench.measure.latency import AdaptiveProtocol, FixedProtocol
+from segbench.measure.latency import SETTLING_S, AdaptiveProtocol, FixedProtocol
 from segbench.measure.machine import Machine
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
 from segbench.measure.process_memory import peak_rss_delta_bytes
 from segbench.measure.trace import Trace, trace_step
-from segbench.training import Training, TrainingStep, first_losses, without_dropout
+from segbench.training import Training, TrainingStep, first_losses, gradient_error, without_dropout
 
 Timing = AdaptiveProtocol | FixedProtocol
 MAP_DIMENSIONS = 4
@@ -51,6 +52,8 @@ class Task:
     dtype: torch.dtype
     fp32_precision: str
     tolerance: float
+    gradient_tolerance: float
+    form_tolerance: float
     memory_format: str
     timing: Timing
     execution: Engine
@@ -123,52 +126,99 @@ def _placed(task: Task, module: nn.Module) -> Placed:
     if task.training is not None:
         module = without_dropout(module.train())
     placed = place(module, task.input, task.device, task.dtype, task.memory_format)
-    return replace(placed, autocast=task.autocast, training=task.training)
+    return replace(placed, autocast=task.autocast).trained(task.training)
 
 
 def _verified(task: Task, placed: Placed, findings: Findings) -> Execution:
     """The point as it will be timed, its error against eager float32 recorded, and what the first call cost.
 
-    The reference is the training form's forward pass, or the losses of its first training steps. Raises `GateError`
-    outside the tolerance.
+    The reference is the training form's forward pass, or its first training steps: the results of the first, its
+    gradient, and the losses that follow. Raises `GateError` outside a tolerance.
     """
     set_float32_precision("ieee")
-    reference_module = copy.deepcopy(task.module)
-    if task.training is not None:
-        reference_module = without_dropout(reference_module.train())
-    start = place(reference_module, task.input, task.device, torch.float32)
-    reference = _result(replace(start, training=task.training).step())
+    reference_step = _reference_step(task)
+    reference = _result(reference_step)
     set_float32_precision(task.fp32_precision)
     execution = task.execution.prepare(placed)
     findings.metrics |= execution.facts
-    error = relative_error(_result(execution.step, execution.output), reference)
-    if math.isfinite(error):
-        findings.metrics["error/vs_reference"] = error
     allowed = task.tolerance if execution.tolerance is None else execution.tolerance
+    error = relative_error(_result(execution.step, execution.output), reference)
+    _record_error(findings, "error/vs_reference", error)
     if not error <= allowed:
+        repeated = relative_error(_result(_reference_step(task)), reference)
+        if repeated > allowed:
+            raise GateError(f"the module is not deterministic: two eager float32 runs differ by {repeated:.1e}")
         raise GateError(f"the output differs from the float32 reference by {error:.1e}, allowed is {allowed:.0e}")
+    if isinstance(execution.step, TrainingStep) and isinstance(reference_step, TrainingStep):
+        _verify_training(task, execution.step, reference_step, findings)
     return execution
 
 
+def _reference_step(task: Task) -> Step:
+    """The eager step in float32, training form, on the same weights and input."""
+    module = copy.deepcopy(task.module)
+    if task.training is not None:
+        module = without_dropout(module.train())
+    return place(module, task.input, task.device, torch.float32).trained(task.training).step()
+
+
+def _verify_training(task: Task, step: TrainingStep, reference: TrainingStep, findings: Findings) -> None:
+    """Compare the first gradient and the losses; `GateError` outside the tolerances."""
+    losses = relative_error(step.losses, reference.losses)
+    gradient = gradient_error(step.gradient, reference.gradient)
+    _record_error(findings, "error/losses", losses)
+    _record_error(findings, "error/gradient", gradient)
+    if not gradient <= task.gradient_tolerance:
+        raise GateError(
+            f"the gradient differs from float32's by {gradient:.1e} of its length, "
+            f"allowed is {task.gradient_tolerance:.0e}"
+        )
+    if not losses <= task.tolerance:
+        raise GateError(f"the losses differ from float32's by {losses:.1e}, allowed is {task.tolerance:.0e}")
+
+
+def _record_error(findings: Findings, name: str, error: float) -> None:
+    if math.isfinite(error):
+        findings.metrics[name] = error
+
+
 def _result(step: Step, output: Callable[[], Any] | None = None) -> Any:
-    """What is compared of a step: the losses of a training step, else its output."""
-    return first_losses(step) if isinstance(step, TrainingStep) else (output or step)()
+    """What is compared of a step: the results of the first training step, else its output."""
+    if isinstance(step, TrainingStep):
+        first_losses(step)
+        return step.results
+    return (output or step)()
 
 
 def _time(task: Task, baseline: Task | None, execution: Execution, findings: Findings) -> None:
     executions = [execution]
     if baseline:
-        _forms_agree(baseline)
-        placed = _placed(baseline, in_form(baseline.module, baseline.form))
-        executions.append(_verified(baseline, placed, Findings()))
+        with _named("the baseline"):
+            _forms_agree(baseline)
+            placed = _placed(baseline, in_form(baseline.module, baseline.form))
+            executions.append(_verified(baseline, placed, Findings()))
     checks = [each.watch() for each in executions]
-    timed = task.timing.measure([each.fresh_step for each in executions], task.device, task.seed)
-    for check in checks:
-        check()
+    settling_s = SETTLING_S if baseline and any(each.own_threads for each in executions) else 0
+    timed = task.timing.measure([each.fresh_step for each in executions], task.device, task.seed, settling_s)
+    for who, check in zip(("the point", "the baseline"), checks, strict=False):
+        with _named(who):
+            check()
+    for who, each in zip(("the point", "the baseline"), executions, strict=False):
+        if isinstance(each.step, TrainingStep) and not math.isfinite(float(each.step())):
+            raise GateError(f"{who}'s loss is not finite any more: phase.learning_rate is too large")
     findings.samples |= timed.samples
     findings.verdicts |= timed.verdicts
     findings.metrics |= {f"timing/{name}": value for name, value in timed.facts.items()}
     summarise(findings, task.batch_size)
+
+
+@contextmanager
+def _named(who: str) -> Iterator[None]:
+    """Say of which of the two an error speaks."""
+    try:
+        yield
+    except (GateError, UnsupportedError) as error:
+        raise type(error)(f"{who}: {error}") from error
 
 
 def _traced(placed: Placed) -> Trace:
@@ -191,10 +241,11 @@ def _trace_metrics(trace: Trace, batch_size: int) -> Metrics:
 
 
 def _efficiency(task: Task, metrics: Metrics) -> Metrics:
-    """Images a second for each million parameters; and as many 512 x 512 images as the input has pixels or voxels."""
+    """Images a second for each million parameters of the form; and by the pixels or voxels of 512 x 512 images."""
     found = {}
-    if metrics["parameters/deploy"]:
-        found["throughput_img_s_per_mparam"] = metrics["throughput_img_s"] / (metrics["parameters/deploy"] / 1e6)
+    parameters = metrics[f"parameters/{task.form}"]
+    if parameters:
+        found["throughput_img_s_per_mparam"] = metrics["throughput_img_s"] / (parameters / 1e6)
     if task.input.ndim >= MAP_DIMENSIONS:
         elements = math.prod(task.input.shape[2:])
         found["throughput_equivalent_img_s"] = metrics["throughput_img_s"] * elements / EQUIVALENT_PIXELS
@@ -219,8 +270,8 @@ def _forms_agree(task: Task) -> Metrics:
     if not has_deploy_form(task.module):
         return {}
     error = train_deploy_error(task.module, task.input)
-    if not error <= task.tolerance:
-        raise GateError(f"training and deploy form differ by {error:.1e}, allowed is {task.tolerance:.0e}")
+    if not error <= task.form_tolerance:
+        raise GateError(f"training and deploy form differ by {error:.1e}, allowed is {task.form_tolerance:.0e}")
     return {"error/train_vs_deploy": error}
 
 

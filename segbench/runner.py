@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import time
@@ -24,11 +25,13 @@ from omegaconf.errors import MissingMandatoryValue
 from torch import Tensor, nn
 
 from segbench import environment
+from segbench.analysis import NoAnalysis
 from segbench.checks import UnsupportedError, boolean, natural_int, one_of, positive_int, positive_number
 from segbench.config import CONF_DIR, POINT_KEYS, family_of, hydra_value, unused_note, used_parameters
 from segbench.execute import (
     FORMS,
     FP32_PRECISIONS,
+    HALVES,
     GateError,
     dtype_named,
     forget_earlier_points,
@@ -53,9 +56,8 @@ log = logging.getLogger(__name__)
 LONGEST_REASON = 500
 ISOLATIONS = ("none", "process")
 PHASES = ("inference", "train_step")
-SHARED = ("device", "timing", "analysis", "machine", "isolation", "processes", "tracker")
-NOT_SHARED = ("device.memory_format",)
-"""Keys that a baseline cannot have values of its own for, and the exception among them."""
+SHARED = ("device", "timing", "analysis", "machine", "isolation", "processes", "phase", "tracker")
+"""Keys that a baseline cannot have values of its own for."""
 PRESETS = ("stage", "variant", "mode")
 """Groups that only set keys of others; the point's parameters name the choice all the same."""
 AXES = ("channels", "in_channels", "resolution", "batch_size")
@@ -157,6 +159,7 @@ def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str
     try:
         with _refusals(parameters):
             _refuse_repetition(folder, overrides, resolved)
+            _refuse_contradiction(overrides)
             isolated = one_of("isolation", config.isolation, ISOLATIONS) == "process"
             processes = _checked_processes(config.processes, isolated)
         if isolated:
@@ -254,6 +257,14 @@ def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str
         )
 
 
+def _refuse_contradiction(overrides: list[str]) -> None:
+    """Raise `ValueError` where both a mode and what it sets were typed: the point would not be what its name says."""
+    typed = {override.partition("=")[0]: override for override in overrides}
+    for key in ("execution", "precision"):
+        if "mode" in typed and key in typed:
+            raise ValueError(f"{typed[key]} is not allowed beside {typed['mode']}: a mode sets precision and execution")
+
+
 def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
     """Check every value, build module and input, and call the module once. `ValueError` where something is refused."""
     for axis in AXES:
@@ -263,10 +274,13 @@ def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
     precision = config.precision
     device = open_device(**_plain(config.device, resolve=True))
     dtype = dtype_named(precision.dtype)
-    autocast = None if precision.autocast is None else dtype_named(precision.autocast, "precision.autocast")
+    autocast = None if precision.autocast is None else dtype_named(precision.autocast, "precision.autocast", HALVES)
     fp32_precision = one_of("precision.fp32_precision", precision.fp32_precision, FP32_PRECISIONS)
     require_precision(device, autocast or dtype, fp32_precision)
     training = _training(config)
+    analysis = _instantiated(config.analysis)
+    if training is not None and not isinstance(analysis, NoAnalysis):
+        raise ValueError("analysis=full is not allowed with phase=train_step: it takes a forward pass apart")
     sizes = _plain(config.machine, resolve=True)
     remeasure = boolean("machine.remeasure", sizes.pop("remeasure"))
     task = Task(
@@ -277,12 +291,14 @@ def _prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
         dtype=dtype,
         fp32_precision=fp32_precision,
         tolerance=positive_number("precision.tolerance", precision.tolerance),
+        gradient_tolerance=positive_number("precision.gradient_tolerance", precision.gradient_tolerance),
+        form_tolerance=positive_number("form_tolerance", config.form_tolerance),
         memory_format=config.device.memory_format,
         timing=timing,
         execution=_instantiated(config.execution),
         autocast=autocast,
         training=training,
-        analysis=_instantiated(config.analysis),
+        analysis=analysis,
         machine=read_machine(device, **sizes),
         remeasure=remeasure,
         seed=config.seed,
@@ -306,7 +322,8 @@ def _call_once(task: Task) -> None:
     set_float32_precision("ieee")
     try:
         with torch.inference_mode():
-            result = task.module(task.input.clone())
+            x = task.input.clone()
+            result = task.module(x)
     except (RuntimeError, AssertionError) as error:
         if _out_of_memory(error):
             raise
@@ -315,6 +332,26 @@ def _call_once(task: Task) -> None:
         raise ValueError(
             f"the module gives a {type(result).__name__}: it must give a tensor, or a tuple, list or dict of them"
         )
+    if not torch.equal(x, task.input):
+        raise ValueError("the module changes its input in place: every call would be measured on another one")
+    if task.training is not None:
+        _try_training(task)
+
+
+def _try_training(task: Task) -> None:
+    """Raise `ValueError` where the module cannot be trained as it is."""
+    if not any(parameter.requires_grad for parameter in task.module.parameters()):
+        raise ValueError("phase=train_step is not allowed: the module has no parameters to train")
+    try:
+        with torch.no_grad():
+            result = copy.deepcopy(task.module).train()(task.input.clone())
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if _out_of_memory(error):
+            raise
+        hint = "; a larger batch_size or resolution may help" if "more than 1 value per channel" in str(error) else ""
+        raise ValueError(f"phase=train_step is not allowed: {_one_line(error)}{hint}") from error
+    if not all(tensor.is_floating_point() for tensor in tensors_in(result)):
+        raise ValueError("phase=train_step is not allowed: the module's results are not floating-point numbers")
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -333,13 +370,13 @@ def _prepare_baseline(config: DictConfig, overrides: list[str], task: Task) -> T
     if not isinstance(config.baseline, DictConfig):
         raise ValueError(f"baseline={config.baseline} is not allowed: it must be overrides, like baseline={{block:dw}}")
     changes = _plain(config.baseline, resolve=True)
-    shared = [key for key in changes if key.partition(".")[0] in SHARED and key not in NOT_SHARED]
+    shared = [key for key in changes if key.partition(".")[0] in SHARED]
     if shared:
         raise ValueError(
             f"baseline={changes} is not allowed: {shared[0]} holds for the point and its baseline alike, because both "
             f"run in turns in one process"
         )
-    typed = [o for o in overrides if o.partition("=")[0] not in changes and not o.startswith("baseline")]
+    typed = [o for o in overrides if not _replaced(o.partition("=")[0], changes) and not o.startswith("baseline")]
     try:
         baseline = _prepare(composed([*typed, *(f"{key}={hydra_value(value)}" for key, value in changes.items())]), {})
     except (HydraException, ValueError) as error:
@@ -349,6 +386,13 @@ def _prepare_baseline(config: DictConfig, overrides: list[str], task: Task) -> T
     if baseline.device.type != task.device.type:
         raise ValueError(f"baseline={changes} is not allowed: both must run on the same kind of device")
     return baseline
+
+
+def _replaced(key: str, changes: Mapping[str, Any]) -> bool:
+    """Whether a typed key gives way to the baseline's changes, an option with the execution or precision it is of."""
+    mode = ("execution", "precision") if "mode" in changes else ()
+    group = key.partition(".")[0]
+    return key in changes or group in mode or (group in ("execution", "precision") and group in changes)
 
 
 def _instantiated(node: DictConfig) -> Any:

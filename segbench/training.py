@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -38,14 +38,24 @@ class TrainingStep:
     float16 autocast scales its loss.
     """
 
-    def __init__(self, module: nn.Module, x: Tensor, training: Training, autocast: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        x: Tensor,
+        training: Training,
+        autocast: torch.dtype | None,
+        targets: list[Tensor],
+    ) -> None:
         self.module, self.x, self.autocast = module, x, autocast
         self.device = x.device.type
         self.optimiser = torch.optim.SGD(module.parameters(), training.learning_rate, training.momentum)
         self.scaler = torch.amp.GradScaler(self.device, enabled=autocast is torch.float16)
-        self.targets = list(_targets(module, x, training.seed))
+        self.targets = targets
         self.losses: list[Tensor] = []
         """Of the first calls."""
+        self.results: list[Tensor] = []
+        self.gradient = torch.empty(0)
+        """Results of the first forward pass, and the gradient of its loss over all parameters in a row."""
 
     def __call__(self) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
@@ -58,27 +68,49 @@ class TrainingStep:
             ]
             loss = torch.stack(losses).mean()
         self.scaler.scale(loss).backward()
+        if not self.losses:
+            self.results = [result.detach().clone() for result in results]
+            self.gradient = self._gradient()
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if len(self.losses) < COMPARED_LOSSES:
             self.losses.append(loss.detach().clone())
         return loss.detach()
 
+    def _gradient(self) -> Tensor:
+        """What the optimiser is about to descend, in float32; parameters that the loss does not reach have zeros."""
+        parts = [
+            torch.zeros(parameter.numel(), device=self.x.device)
+            if parameter.grad is None
+            else parameter.grad.float().flatten() / self.scaler.get_scale()
+            for group in self.optimiser.param_groups
+            for parameter in group["params"]
+        ]
+        return torch.cat(parts)
+
+
+def gradient_error(gradient: Tensor, reference: Tensor) -> float:
+    """Length of the difference over the length of the reference gradient; infinite where it is not finite."""
+    difference = float((gradient.double() - reference.double()).norm())
+    length = float(reference.double().norm())
+    if not math.isfinite(difference):
+        return math.inf
+    return difference / length if length > 0 else difference
+
 
 def first_losses(step: TrainingStep) -> list[Tensor]:
-    """The losses of the first steps, called as often as it takes: the second and third show the gradients, too."""
+    """The losses of the first steps, called as often as it takes: the second and third show the optimiser."""
     while len(step.losses) < COMPARED_LOSSES:
         step()
     return step.losses
 
 
-def _targets(module: nn.Module, x: Tensor, seed: int) -> Iterator[Tensor]:
+def targets_for(module: nn.Module, x: Tensor, seed: int) -> list[Tensor]:
     """Zeros and ones in the shapes of the module's results, float32; the results are a copy's."""
     with torch.no_grad():
         results = tensors_in(copy.deepcopy(module)(x))
     generator = torch.Generator().manual_seed(seed)
-    for result in results:
-        yield torch.randint(0, 2, result.shape, generator=generator).to(x.device, torch.float32)
+    return [torch.randint(0, 2, r.shape, generator=generator).to(x.device, torch.float32) for r in results]
 
 
 def without_dropout(module: nn.Module) -> nn.Module:

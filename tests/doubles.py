@@ -55,6 +55,60 @@ class CompiledAgain(Sound):
         return super().forward(x) + 0 * self.calls
 
 
+class NeverCompiled(Sound):
+    """Keeps the compiler out."""
+
+    @torch.compiler.disable
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)
+
+
+class NoGradient(Sound):
+    """Loses its gradients where it is compiled, and nothing else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = super().forward(x)
+        return result.detach() + 0 * result if torch.compiler.is_compiling() else result
+
+
+class NotFiniteEager(Sound):
+    """Its second eager result holds a NaN."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        result = super().forward(x)
+        return result, result if torch.compiler.is_compiling() else result / torch.zeros(())
+
+
+class WrongImaginaryPart(Sound):
+    """Its result is complex, and only the imaginary part is wrong in other precisions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = super().forward(x)
+        factor = 1.0 if result.dtype is torch.float32 else 7.0
+        return torch.complex(result.float(), factor * result.float())
+
+
+class Random(Sound):
+    """Something else at every call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * torch.rand(())
+
+
+class ChangesItsInput(Sound):
+    """Adds to its input in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.add_(1))
+
+
+class NoParameters(nn.Module):
+    """Nothing to train and nothing to quantise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.relu()
+
+
 class NotExportable(nn.Module):
     """Uses an operator that ONNX does not have, and that is always called."""
 

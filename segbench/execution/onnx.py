@@ -30,7 +30,9 @@ def export(placed: Placed, execution: str, path: Path) -> None:
         try:
             program = torch.onnx.export(placed.module, (placed.input.clone(),), dynamo=True, verbose=False)
         except Exception as error:  # the exporter's own exceptions have no common base
-            cause = error.__cause__ or error
+            cause: BaseException = error
+            while cause.__cause__:
+                cause = cause.__cause__
             reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
             raise UnsupportedError(f"execution={execution}: the module cannot be exported: {reason}") from error
     assert program is not None
@@ -40,6 +42,10 @@ def export(placed: Placed, execution: str, path: Path) -> None:
 def require_float32(placed: Placed, execution: str) -> None:
     """Raise `UnsupportedError` for another precision than float32."""
     inference_step(placed, execution)
+    if not placed.input.is_contiguous():
+        raise UnsupportedError(
+            f"memory_format=channels_last is not available with execution={execution}: it lays maps out itself"
+        )
     if placed.autocast is not None or placed.input.dtype is not torch.float32:
         raise UnsupportedError(f"execution={execution} runs float32 modules: use precision=fp32")
 

@@ -21,8 +21,8 @@ def tensors_in(result: Any) -> list[Tensor]:
 def relative_error(result: Any, reference: Any) -> float:
     """Largest absolute difference over the largest absolute reference value, over all tensors, in float64.
 
-    Infinite where the result has a value that is not finite. Raises `ValueError` where shapes differ and where
-    there is no tensor to compare.
+    Infinite where the result has a value that is not finite, or is complex where the reference is not. Raises
+    `ValueError` where shapes differ, where the reference is not finite, and where there is no tensor to compare.
     """
     if not tensors_in(reference):
         raise ValueError(f"a result of type {type(reference).__name__} holds no tensor that could be verified")
@@ -33,11 +33,19 @@ def relative_error(result: Any, reference: Any) -> float:
     shapes = [(tuple(a.shape), tuple(b.shape)) for a, b in pairs]
     if any(found != expected for found, expected in shapes):
         raise ValueError(f"the result's shapes differ from the reference's: {shapes}")
-    return max((_pair_error(a.detach().double(), b.detach().double()) for a, b in pairs))
+    return max(_pair_error(_doubles(a), _doubles(b)) for a, b in pairs)
+
+
+def _doubles(x: Tensor) -> Tensor:
+    """In float64; of complex numbers both parts."""
+    x = x.detach().resolve_conj()
+    return torch.view_as_real(x).double() if x.is_complex() else x.double()
 
 
 def _pair_error(result: Tensor, reference: Tensor) -> float:
-    if not bool(torch.isfinite(result).all()):
+    if not bool(torch.isfinite(reference).all()):
+        raise ValueError("the float32 reference itself is not finite: there is nothing to compare with")
+    if not bool(torch.isfinite(result).all()) or result.shape != reference.shape:
         return float("inf")
     largest = float(reference.abs().max())
     difference = float((result - reference).abs().max())

@@ -31,6 +31,13 @@ CALLS_IN_A_TURN = 4
 LONGEST_IN_TURNS_MS = 20.0
 """Longer steps alternate call by call: refilling the caches costs little against them."""
 
+SETTLING_S = 0.02
+"""Untimed calls before a turn where steps compute on thread pools of their own.
+
+The threads of one pool go on spinning for some milliseconds after its turn and hold up the other's: ONNX Runtime was
+seen at 0.38 ms right after eager calls, at 0.23 ms 5 ms later, and from 20 ms on at the 0.20 ms that it takes alone
+(DWBlock of 64 channels, 2 cores)."""
+
 Maker = Callable[[], Step]
 """Makes a step on copies of its own."""
 
@@ -61,9 +68,10 @@ class FixedProtocol:
                 f"timing.timed_calls={self.timed_calls} is not allowed: an interval needs {FEWEST_SAMPLES} or more"
             )
 
-    def measure(self, makers: Sequence[Maker], device: torch.device, seed: int = 0) -> Timed:
+    def measure(self, makers: Sequence[Maker], device: torch.device, seed: int = 0, settling_s: float = 0) -> Timed:
         """Time the steps of `makers`, the point's first and its baseline's second."""
-        session = Session([make() for make in makers], device, random.Random(seed), inner=[1] * len(makers))
+        steps = [make() for make in makers]
+        session = Session(steps, device, random.Random(seed), inner=[1] * len(makers), settling_s=settling_s)
         before = contention.Usage.now()
         for _ in range(self.warmup_calls):
             session.call()
@@ -98,22 +106,24 @@ class AdaptiveProtocol:
                 f"an interval needs {FEWEST_SAMPLES} or more"
             )
 
-    def measure(self, makers: Sequence[Maker], device: torch.device, seed: int = 0) -> Timed:
+    def measure(self, makers: Sequence[Maker], device: torch.device, seed: int = 0, settling_s: float = 0) -> Timed:
         """Time the steps of `makers`; the calmest of up to 1 + `retries` attempts.
 
         Raises `UnsupportedError` where the budget does not hold a single sample of each step.
         """
         attempts: list[Timed] = []
         for attempt in range(1 + self.retries):
-            attempts.append(self._attempt(makers, device, random.Random(f"{seed}/{attempt}")))
+            attempts.append(self._attempt(makers, device, random.Random(f"{seed}/{attempt}"), settling_s))
             if attempts[-1].verdicts.get("steady", True) and not attempts[-1].verdicts["contended"]:
                 break
         best = max(attempts, key=lambda timed: (timed.verdicts.get("steady", True), not timed.verdicts["contended"]))
         return Timed(best.samples, best.facts | {"attempts": float(len(attempts))}, best.verdicts)
 
-    def _attempt(self, makers: Sequence[Maker], device: torch.device, chance: random.Random) -> Timed:
+    def _attempt(
+        self, makers: Sequence[Maker], device: torch.device, chance: random.Random, settling_s: float
+    ) -> Timed:
         before = contention.Usage.now()
-        session = Session([make() for make in makers], device, chance)
+        session = Session([make() for make in makers], device, chance, settling_s=settling_s)
         sample_s, round_s = session.calibrate()
         if sample_s > self.budget_s:
             raise UnsupportedError(
@@ -156,19 +166,25 @@ class Session:
     """Steps that are timed side by side, and their series so far."""
 
     def __init__(
-        self, steps: list[Step], device: torch.device, chance: random.Random, inner: list[int] | None = None
+        self,
+        steps: list[Step],
+        device: torch.device,
+        chance: random.Random,
+        inner: list[int] | None = None,
+        settling_s: float = 0,
     ) -> None:
         self.clock: Clock
         self.clock, self.names = clock_for(device)
         self.device, self.chance, self.steps = device, chance, steps
         self.inner = inner or [1] * len(steps)
+        self.settling_s = settling_s
         self.turn = 1 if len(steps) == 1 else CALLS_IN_A_TURN
         self.series: list[list[tuple[float, ...]]] = [[] for _ in steps]
         self.batches: list[int] = []
 
     def fresh(self) -> Session:
         """The same steps without the series."""
-        other = Session(self.steps, self.device, self.chance, self.inner)
+        other = Session(self.steps, self.device, self.chance, self.inner, self.settling_s)
         other.turn = self.turn
         return other
 
@@ -186,7 +202,7 @@ class Session:
             self.turn = 1
         lead = self.turn > 1
         sample_s = sum(calls * ms for calls, ms in zip(self.inner, once, strict=True)) / 1000
-        return sample_s, self.turn * sample_s + lead * sum(once) / 1000
+        return sample_s, self.turn * sample_s + lead * sum(once) / 1000 + len(self.steps) * self.settling_s
 
     def renew(self, makers: Sequence[Maker]) -> None:
         """Go on with other copies of the steps, each called once before it is timed.
@@ -202,11 +218,18 @@ class Session:
         """Give every step its turn, in random order: `calls` samples, as many as make a turn unless given."""
         calls = calls or self.turn
         for index in self.chance.sample(range(len(self.steps)), len(self.steps)):
-            if self.turn > 1:
-                self.steps[index]()
+            self._lead(self.steps[index])
             for _ in range(calls):
                 self.series[index].append(self.clock(self.steps[index], self.inner[index]))
         self.batches += [batch] * calls
+
+    def _lead(self, step: Step) -> None:
+        """Untimed calls at the beginning of a turn: one, or as many as it takes for the other's threads to rest."""
+        if self.turn > 1 or self.settling_s:
+            settled = time.monotonic() + self.settling_s
+            step()
+            while time.monotonic() < settled:
+                step()
 
     def headlines(self) -> list[list[float]]:
         """The headline series of every step."""

@@ -1,9 +1,9 @@
 """What the notebooks assert, decided by a study's points: confirmed, refuted, or not distinguishable here.
 
-A claim speaks of every setting of the other axes. It is confirmed where all of them show it, refuted where at least one
-shows the contrary, and else not distinguishable. Contended or unsteady timings decide nothing. The intervals are widened
-for the number of settings, so that a true claim over many of them is refuted by chance in no more than 5% of the
-studies.
+A claim speaks of every setting of the other axes. It is confirmed where all of them show it, refuted where at least
+one shows the contrary, and else not distinguishable. Contended or unsteady timings decide nothing. The intervals are
+widened for the number of settings, so that a true claim over many of them is refuted by chance in no more than 5% of
+the studies.
 """
 
 from __future__ import annotations

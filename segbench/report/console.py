@@ -37,7 +37,7 @@ class Column:
     metric: str
     header: str
     text: Callable[[dict[str, float]], str]
-    best: Callable[[Sequence[float]], float] = min
+    best: Callable[[Sequence[float]], float] | None = min
 
 
 def _scaled(metric: str, unit: float) -> Callable[[dict[str, float]], str]:
@@ -54,6 +54,23 @@ def _ratio(metrics: dict[str, float]) -> str:
     return text + SAME if low <= 1 <= high else text
 
 
+def _speedup(metrics: dict[str, float]) -> str:
+    names = ("median", "ci95_high", "ci95_low")
+    middle, low, high = (1 / metrics[f"ratio_to_baseline/{name}"] for name in names)
+    return interval(middle, low, high) + (SAME if low <= 1 <= high else "")
+
+
+def _first_call(metrics: dict[str, float]) -> str:
+    """Seconds, and whether the compiler found its code in its cache."""
+    seconds = significant(metrics["first_call/seconds"], 3)
+    if "first_call/cache_hits" not in metrics:
+        return seconds
+    warm = metrics["first_call/cache_hits"] and not metrics["first_call/cache_misses"]
+    return f"{seconds} {'warm' if warm else 'cold'}"
+
+
+SPEEDUP = Column("ratio_to_baseline/median", "speed-up\n[95% interval]", _speedup)
+"""In the place of the ratio where modes are compared: so the encoder benchmark prints it."""
 COLUMNS = (
     Column("parameters/deploy", "params\ndeploy", lambda m: count(m["parameters/deploy"])),
     Column("macs/thop", "MACs\n(M)", _scaled("macs/thop", 1e6)),
@@ -62,13 +79,33 @@ COLUMNS = (
     Column("ratio_to_baseline/median", "ratio to baseline\n[95% interval]", _ratio),
     Column(LATENCY, "latency (ms)\nmedian [95% interval]", _latency),
     Column("throughput_img_s", "images/s", lambda m: significant(m["throughput_img_s"]), max),
+    Column("error/vs_reference", "error", lambda m: f"{m['error/vs_reference']:.1e}", None),
+    Column("first_call/seconds", "first call\n(s)", _first_call, None),
 )
 
-DISPENSABLE = ("flops/torch", "throughput_img_s", "memory_bytes/peak_activation", "macs/thop")
-"""Columns that a narrow console does without, in this order."""
+DISPENSABLE = ("flops/torch", "memory_bytes/peak_activation", "macs/thop", "throughput_img_s", "parameters/deploy")
+"""Columns that a narrow console does without, in this order, after those that say the same of every point."""
+WAYS = ("mode", "precision", "execution")
+"""Where these are compared, so are errors."""
 
 
-def rows(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> tuple[list[str], list[list[str]]]:
+def columns_for(records: Sequence[Record]) -> list[Column]:
+    """The columns that say something of these records."""
+    keys = swept_keys(records)
+    modes = any("mode" in record.parameters for record in records)
+    columns = [SPEEDUP if modes and column.metric == SPEEDUP.metric else column for column in COLUMNS]
+    errors = any(key in WAYS for key in keys)
+    return [column for column in columns if errors or column.metric != "error/vs_reference"]
+
+
+def _constant(records: Sequence[Record], columns: Sequence[Column]) -> list[str]:
+    """The metrics that all points have alike, where there are several; never the latency or the ratio."""
+    ok = [record for record in records if record.status == "ok"]
+    exact = [column.metric for column in columns if column.metric not in (LATENCY, SPEEDUP.metric)]
+    return [metric for metric in exact if len(ok) > 1 and len({record.metrics.get(metric) for record in ok}) == 1]
+
+
+def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> tuple[list[str], list[list[str]]]:
     """Headers and cells of the comparison: what was swept, then the quantities of `columns` that were measured.
 
     The best value of each column carries a star; a point that did not end ok shows its status for its latency.
@@ -76,9 +113,14 @@ def rows(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> tupl
     keys = swept_keys(records) or [
         key for key in ("model", "model.encoder", "block", "channels") if any(key in r.parameters for r in records)
     ]
+    columns = columns_for(records) if columns is None else columns
     ok = [record for record in records if record.status == "ok"]
     shown = [c for c in columns if c.metric == LATENCY or any(c.metric in record.metrics for record in ok)]
-    best = {c.metric: c.best([r.metrics[c.metric] for r in ok if c.metric in r.metrics]) for c in shown if ok}
+    best = {
+        column.metric: column.best([record.metrics[column.metric] for record in ok if column.metric in record.metrics])
+        for column in shown
+        if ok and column.best
+    }
 
     def cell(column: Column, record: Record) -> str:
         if record.status != "ok":
@@ -88,7 +130,7 @@ def rows(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> tupl
         text = column.text(record.metrics)
         if column.metric == LATENCY and disturbed(record):
             text += DISTURBED
-        return text + (BEST if record.metrics[column.metric] == best[column.metric] else " ")
+        return text + (BEST if record.metrics[column.metric] == best.get(column.metric) else " ")
 
     body = [
         [str(record.parameters.get(key, "")) for key in keys] + [cell(column, record) for column in shown]
@@ -102,9 +144,9 @@ def print_comparison(records: Sequence[Record], console: Console) -> None:
 
     Columns that a narrow console has no room for are left out, the least important first, and named.
     """
-    columns, left_out = list(COLUMNS), []
+    columns, left_out = columns_for(records), []
     table = _table(records, columns)
-    for metric in DISPENSABLE:
+    for metric in dict.fromkeys((*_constant(records, columns), *DISPENSABLE)):
         if _needed_width(table, console) <= console.width:
             break
         left_out.append(metric)

@@ -95,7 +95,8 @@ def _ratio(ok: Sequence[Record]) -> str:
         return ""
     return (
         "A point and its baseline were timed in turns in random order; the ratio is the trimmed mean over batches, "
-        "each on fresh copies, of the quotient of the undisturbed latencies (10th percentiles), with Student's t interval."
+        "each on fresh copies, of the quotient of the undisturbed latencies (10th percentiles), with Student's t "
+        "interval."
     )
 
 
