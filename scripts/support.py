@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.progress import track
 
+from segbench.config import CONF_DIR
 from segbench.environment import describe
 from segbench.isolate import ProcessDiedError, in_fresh_process
 from segbench.runner import attempt, composed
@@ -23,6 +24,7 @@ MODELS = {
     "DWBlock": ["block=dw", "channels=24", "resolution=16"],
     "STMBlock": ["block=stm", "channels=24", "resolution=16"],
     "FastSTMBlock": ["block=faststm", "channels=24", "resolution=16"],
+    "InvertedBottleneck": ["block=inverted_bottleneck", "channels=24", "resolution=16"],
     "JeongWonNet (DW)": ["model=jeongwonnet", "block=dw", "resolution=64"],
     "CMUNeXt-S": ["model=cmunext_s", "resolution=64"],
     "resnet18": ["model=encoder", "model.encoder=resnet18", "resolution=64"],
@@ -32,21 +34,24 @@ MODELS = {
     "STU-Net S": ["model=stunet_s", "input.shape=[1,32,32,64]"],
     "TotalSegmentator": ["model=totalsegmentator", "input.shape=[1,32,32,64]"],
 }
+TRAINING = ["phase=train_step", "batch_size=2"]
+
+
+def choices(group: str) -> list[str]:
+    """The choices of a group, as its folder lists them."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
 WAYS = {
-    "bf16": ["precision=bf16"],
-    "autocast bf16": ["precision=autocast_bf16"],
-    "fp16": ["precision=fp16"],
-    "tf32": ["precision=tf32"],
-    "channels last": ["memory_format=channels_last"],
-    "compile": ["execution=compile"],
-    "autocast + compile": ["mode=autocast_compile", "baseline=null"],
-    "ONNX Runtime": ["execution=onnxruntime"],
-    "ORT int8 dynamic": ["execution=onnxruntime_int8_dynamic"],
-    "ORT int8 static": ["execution=onnxruntime_int8_static"],
-    "OpenVINO": ["execution=openvino"],
-    "CUDA graph": ["execution=cuda_graph"],
-    "training step": ["phase=train_step"],
+    **{f"`precision={name}`": [f"precision={name}"] for name in choices("precision") if name != "fp32"},
+    **{f"`execution={name}`": [f"execution={name}"] for name in choices("execution") if name != "eager"},
+    "`precision=bf16 execution=compile`": ["precision=bf16", "execution=compile"],
+    "`mode=autocast_compile`": ["mode=autocast_compile", "baseline=null"],
+    "`memory_format=channels_last`": ["memory_format=channels_last"],
+    "training step, compiled": [*TRAINING, "execution=compile"],
+    "training step, autocast to bfloat16": [*TRAINING, "precision=autocast_bf16"],
 }
+"""Every precision and execution by itself, and combinations that are in use."""
 
 
 def outcome(overrides: list[str]) -> tuple[float | None, str]:
@@ -71,15 +76,15 @@ def main() -> None:
     for model, way in track(combinations, "combinations"):
         error, reason = outcome(MODELS[model] + WAYS[way])
         number = 0 if error is not None else reasons.setdefault(reason, len(reasons) + 1)
-        cells[model, way] = f"{error:.0e}" if error is not None else f"({number})"
+        cells[model, way] = f"{error:.1e}" if error is not None else f"({number})"
     machine = describe()
     lines = [
         "# What works with what on the processor",
         "",
         f"Written by `uv run scripts/support.py` on {machine['cpu']}, PyTorch {machine['packages']['torch']},",
-        f"{date.today()}. Every combination was run on a small input. A figure is the error against eager float32,",
-        "relative to its largest value (for a training step, of the first three losses); a number in brackets is the",
-        "reason below.",
+        f"{date.today()}. Every cell was run on a small input, everything else as by default. A figure is the error",
+        "against eager float32, relative to its largest value (of a training step, of the first forward pass); a number",
+        "in brackets is the reason below.",
         "",
         "| | " + " | ".join(MODELS) + " |",
         "|---" * (len(MODELS) + 1) + "|",
