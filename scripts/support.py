@@ -83,7 +83,7 @@ def main() -> None:
         "",
         f"Written by `uv run scripts/support.py` on {machine['cpu']}, PyTorch {machine['packages']['torch']},",
         f"{date.today()}. Every cell was run on a small input, everything else as by default. A figure is the error",
-        "against eager float32, relative to its largest value (of a training step, of the first forward pass); a number",
+        "against eager float32, relative to its largest value (of a training step: of its forward pass); a number",
         "in brackets is the reason below.",
         "",
         "| | " + " | ".join(MODELS) + " |",

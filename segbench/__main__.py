@@ -6,14 +6,19 @@ import os
 import sys
 from typing import Any
 
+from segbench.studies import expand, run_all, with_quick
+
 EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line; errors become one sentence, unless HYDRA_FULL_ERROR=1 asks for the traceback."""
+    sys.argv = with_quick(sys.argv)
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the sentence is made here
     try:
+        if asked := expand(sys.argv[1:]):
+            sys.exit(run_all(*asked))
         _compose_and_run(show_tracebacks)
     except KeyboardInterrupt:
         _stopped("interrupted")

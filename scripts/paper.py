@@ -1,0 +1,74 @@
+"""The bundle of a paper: write it from sweeps, or measure it again and compare.
+
+    uv run scripts/paper.py write FOLDER [FOLDER ...] --output BUNDLE
+    uv run scripts/paper.py replay BUNDLE [--output FOLDER] [--no-run]
+
+A bundle holds the records, the report with its tables and plots, the paragraph on the measurement and the commands.
+`replay` runs the commands, compares every figure with the bundle's, lists those that differ beyond their intervals
+(exact ones: at all) and exits 1 where there are any. With --no-run it compares with what an earlier replay left there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from segbench.report.bundle import Difference, differences, replay, replayed_overrides, write_bundle
+from segbench.report.console import simple_table
+from segbench.report.report import build_report
+
+
+def write(folders: list[Path], target: Path) -> None:
+    """Write a bundle and say where."""
+    report, broken = build_report(folders)
+    for reason in broken:
+        print(f"segbench: warning: {reason}", file=sys.stderr)
+    print(f"Bundle: {write_bundle(folders, report, target).parent}")
+
+
+def compare(bundle: Path, output: Path, run: bool) -> bool:
+    """Replay and print what differs; whether nothing does."""
+    folders = replay(bundle, output) if run else [output / str(n) for n in range(len(replayed_overrides(bundle)))]
+    found = differences(bundle, folders)
+    differing = [row for row in found if row.agrees is False]
+    console = Console(width=100)
+    if differing:
+        console.print(simple_table(["point", "figure", "bundle", "now"], [_cells(row) for row in differing], set()))
+    elsewhere = sum(row.agrees is None for row in found)
+    print(
+        f"{len(found)} figures compared: {sum(row.agrees is True for row in found)} agree, {len(differing)} differ"
+        + (f", {elsewhere} latencies are another machine's" if elsewhere else "")
+    )
+    return bool(found) and not differing
+
+
+def _cells(row: Difference) -> list[str]:
+    return [row.point, row.quantity, row.old, row.new]
+
+
+def main() -> None:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    writing = commands.add_parser("write")
+    writing.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    writing.add_argument("--output", type=Path, required=True)
+    replaying = commands.add_parser("replay")
+    replaying.add_argument("bundle", type=Path)
+    replaying.add_argument("--output", type=Path, default=Path("outputs/replay"))
+    replaying.add_argument("--no-run", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "write":
+            write(arguments.folders, arguments.output)
+        elif not compare(arguments.bundle, arguments.output, not arguments.no_run):
+            sys.exit(1)
+    except (OSError, ValueError) as error:
+        sys.exit(f"segbench: {error}")
+
+
+if __name__ == "__main__":
+    main()
