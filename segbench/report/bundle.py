@@ -91,8 +91,8 @@ def _readme(report: Report, sweeps: Sequence[dict[str, Any]], records: Sequence[
             f"    python scripts/paper.py replay {name}",
             "",
             "`report/report.html` is the report; the tables lie beside it as `*.csv`, `*.md` and `*.tex`, the plots as",
-            f"`*.pdf`. `measurement.txt` is the paragraph above. `{SWEEPS}/` holds every record, with its raw samples and its",
-            "configuration.",
+            f"`*.pdf`. `measurement.txt` is the paragraph above. `{SWEEPS}/` holds every record, with its raw samples",
+            "and its configuration.",
             "",
         ]
     )
