@@ -168,7 +168,8 @@ class SweepCallback(Callback):
         try:
             tracker.prepare()
             if overrides is not None:
-                self.run_id = tracker.start_sweep(" ".join(overrides), overrides)
+                study = config.hydra.runtime.choices.get("study")
+                self.run_id = tracker.start_sweep(study or " ".join(overrides), overrides)
             self.tracker = tracker
         except TrackerError as error:
             warn(f"{error}. Records are kept in the output folder.")

@@ -102,7 +102,8 @@ def _constant(records: Sequence[Record], columns: Sequence[Column]) -> list[str]
     """The metrics that all points have alike, where there are several; never the latency or the ratio."""
     ok = [record for record in records if record.status == "ok"]
     exact = [column.metric for column in columns if column.metric not in (LATENCY, SPEEDUP.metric)]
-    return [metric for metric in exact if len(ok) > 1 and len({record.metrics.get(metric) for record in ok}) == 1]
+    values = {metric: {record.metrics[metric] for record in ok if metric in record.metrics} for metric in exact}
+    return [metric for metric in exact if len(ok) > 1 and len(values[metric]) == 1]
 
 
 def rows(records: Sequence[Record], columns: Sequence[Column] | None = None) -> tuple[list[str], list[list[str]]]:
