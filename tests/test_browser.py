@@ -44,7 +44,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a study was run, with its MLflow store."""
     folder = tmp_path_factory.mktemp("study")
     subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), f"study={STUDY}", "quick", "channels=8", "device.threads=1"],
+        [sys.executable, str(ROOT / "run.py"), f"study={STUDY}", "quick", "device.threads=1"],
         cwd=folder,
         check=True,
         capture_output=True,

@@ -29,7 +29,7 @@ class Reported:
 
 
 def reported(specs: Sequence[ReportedSpec], points: Sequence[Point]) -> list[Reported]:
-    """The published figures of the settings that the points have."""
+    """The published figures of the settings that the points have; of other widths or resolutions there are none."""
     tables = [_table(spec, [point for point in points if point.ok]) for spec in specs]
     return [table for table in tables if table.rows]
 
