@@ -70,7 +70,7 @@ def test_a_report_opens_with_its_tables_and_plots(study: Path, tmp_path: Path) -
     ):
         assert expected in text
     picture = tmp_path / "report.png"
-    browser(address, f"--screenshot={picture}", "--window-size=1200,3000")
+    browser(address, f"--screenshot={picture}", "--window-size=1400,3000")
     pixels = imread(picture)[:, :, :3]
     coloured = (abs(pixels - pixels.mean(axis=2, keepdims=True)) > 0.2).any(axis=2)
     assert coloured.sum() > 500, "the plot's blue line and band"

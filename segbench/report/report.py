@@ -28,7 +28,8 @@ from segbench.report.tables import Table, tables
 MACHINE_FACTS = ("cpu", "host", "os", "cores_physical", "cores_logical", "memory_bytes", "simd", "accelerator")
 MACHINE_FACTS_OF_RUN = ("threads", "affinity", "python", "segbench", "commit", "uncommitted_changes", "packages")
 LEGEND = (
-    "Intervals are 95%. Bold: better than every other it is compared with, by more than the intervals leave open. "
+    "Intervals are 95%. Bold: better than every other it is compared with, by more than the intervals leave open, and "
+    "where there are ratios to a baseline, by these: medians of different points were taken at different times. "
     "= : not distinguishable from the baseline."
 )
 

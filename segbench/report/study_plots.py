@@ -232,10 +232,14 @@ def _label(point: Point, axis: str) -> str:
 
 
 def _scales(axes: Axes, spec: PlotSpec, numbers: bool) -> None:
-    if "x" in spec.log and numbers:
-        axes.set_xscale("log")
-    if "y" in spec.log:
-        axes.set_yscale("log")
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
+        if name in spec.log and (numbers or name == "y"):
+            (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # powers of ten alone leave short axes bare
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_minor_formatter(NullFormatter())
 
 
 def _from_zero(axes: Axes, spec: PlotSpec) -> None:

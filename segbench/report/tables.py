@@ -152,12 +152,21 @@ def _others(point: Point, compare: str) -> dict[str, str]:
 
 
 def _is_best(point: Point, shown: Quantity, rivals: Sequence[Point]) -> bool:
-    """Whether its figure can be told from every rival's, and is the better one."""
+    """Whether its figure can be told from every rival's, and is the better one, as printed and by the evidence.
+
+    Two points timed minutes apart can be the other way round than the ratios to their common baseline say; then
+    neither is the best.
+    """
     if shown.lower_is_better is None:
         return False
     better = is_smaller if shown.lower_is_better else is_larger
-    quotients = [quotient(point, rival, shown) for rival in rivals]
-    return all(found is not None and better(found) for found in quotients)
+    for rival in rivals:
+        found, mine, theirs = quotient(point, rival, shown), *(shown.of(p.record.metrics) for p in (point, rival))
+        if found is None or mine is None or theirs is None or not better(found):
+            return False
+        if not better(Estimate(mine.value / theirs.value)):
+            return False
+    return True
 
 
 def _total_rows(
