@@ -20,7 +20,7 @@ from segbench.report.evidence import quotient
 from segbench.report.points import Point, machine_of
 from segbench.report.protocol import protocol
 from segbench.report.quantity import QUANTITIES, Quantity
-from segbench.report.report import Report, write_report
+from segbench.report.report import Report, without_tracker, write_report
 from segbench.report.rounding import significant
 from segbench.report.tables import text_of
 
@@ -55,9 +55,8 @@ def write_bundle(folders: Sequence[Path], report: Report, target: Path) -> Path:
         for name, record in found:
             place = target / SWEEPS / str(number) / name
             place.mkdir(parents=True)
-            write_json(
-                without_tracker(json.loads((folder / name / FILE_NAME).read_text(encoding="utf-8"))), place / FILE_NAME
-            )
+            whole = json.loads((folder / name / FILE_NAME).read_text(encoding="utf-8"))
+            write_json(_shared(whole), place / FILE_NAME)
             records.append(record)
         sweeps.append({"overrides": overrides_of(folder), "command": command_of(folder)})
     write_json({"version": BUNDLE_VERSION, "title": report.title, "sweeps": sweeps}, target / BUNDLE_FILE)
@@ -67,11 +66,10 @@ def write_bundle(folders: Sequence[Path], report: Report, target: Path) -> Path:
     return target / "README.md"
 
 
-def without_tracker(record: dict[str, Any]) -> dict[str, Any]:
+def _shared(record: dict[str, Any]) -> dict[str, Any]:
     """A record without the address that it was sent to."""
-    config = {key: value for key, value in record["config"].items() if key != "tracker"}
     overrides = [override for override in record["overrides"] if not override.startswith("tracker")]
-    return {**record, "config": config, "overrides": overrides}
+    return {**record, "config": without_tracker(record["config"]), "overrides": overrides}
 
 
 def _readme(report: Report, sweeps: Sequence[dict[str, Any]], records: Sequence[Record], name: str) -> str:
@@ -108,15 +106,10 @@ def replayed_overrides(bundle: Path) -> list[list[str]]:
         raise ValueError(f"{bundle} is no bundle: {error}") from error
     if version != BUNDLE_VERSION:
         raise ValueError(f"{bundle} is of version {version}: this is {BUNDLE_VERSION}")
-    return [[o for o in sweep if o != "hydra.mode=MULTIRUN"] for sweep in sweeps if _checked(sweep)]
-
-
-def _checked(overrides: Sequence[str]) -> bool:
-    for override in overrides:
-        dangerous = override.startswith(NOT_REPLAYED) or "_target_" in override or "${" in override
-        if override != "hydra.mode=MULTIRUN" and dangerous:
+    for override in (override for sweep in sweeps for override in sweep):
+        if override.startswith(NOT_REPLAYED) or "_target_" in override or "${" in override:
             raise ValueError(f"{override} of the bundle is not replayed: it could run code or write elsewhere")
-    return True
+    return sweeps
 
 
 def replay(bundle: Path, output: Path) -> list[Path]:

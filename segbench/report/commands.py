@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 SWEEP_FILE = "multirun.yaml"
-ADDED = ("tracker.parent_run=", "hydra.sweep.dir=", "hydra.run.dir=")
-"""Beginnings of overrides that a sweep adds, or that say only where its output lies."""
+LEFT_OUT = ("tracker", "hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=")
+"""Beginnings of overrides that say where results go, which may be secret, and of those that a sweep adds."""
 
 
 def overrides_of(folder: Path) -> list[str]:
@@ -20,11 +20,11 @@ def overrides_of(folder: Path) -> list[str]:
         typed = [*found["hydra"]["overrides"]["hydra"], *found["hydra"]["overrides"]["task"]]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return []
-    return [str(override) for override in typed if not str(override).startswith(ADDED)]
+    return [str(override) for override in typed if not str(override).startswith(LEFT_OUT)]
 
 
 def command_of(folder: Path) -> str:
     """The command line that repeats the sweep."""
-    typed = [override for override in overrides_of(folder) if override != "hydra.mode=MULTIRUN"]
+    typed = overrides_of(folder)
     study = any(override.startswith(("study=", "family=")) for override in typed)
     return " ".join(["python run.py", *([] if study else ["-m"]), *map(shlex.quote, typed)])

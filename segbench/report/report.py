@@ -88,7 +88,7 @@ def build_report(folders: Sequence[Path]) -> tuple[Report, list[str]]:
             (_name(point), point.record.status, str(point.record.reason)) for point in points if not point.ok
         ],
         machines=_machines(records),
-        config=yaml.safe_dump(records[0].config, sort_keys=False, allow_unicode=True),
+        config=yaml.safe_dump(without_tracker(records[0].config), sort_keys=False, allow_unicode=True),
         headline=headline(spec, points),
     )
     return report, broken
@@ -117,6 +117,11 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html.jinja").render(report=report, spans=_spans)
+
+
+def without_tracker(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the address that records are sent to, which may hold a password."""
+    return {key: value for key, value in config.items() if key != "tracker"}
 
 
 def _spans(table: Table) -> list[tuple[str, int]]:
