@@ -62,7 +62,9 @@ def test_every_study_has_a_report_that_can_be_made(name: str) -> None:
     assert config.name == name, "its folder under outputs/"
     assert spec.tables and spec.title and spec.question.endswith("?")
     swept = config.hydra.sweeper.params if "hydra" in config else _params(name)
-    assert set(config.short) - {"resolution", "timing", "timing.budget_s"} <= set(swept), "the short form shortens its own axes"
+    assert set(config.short) - {"resolution", "timing", "timing.budget_s"} <= set(swept), (
+        "the short form shortens its own axes"
+    )
 
 
 def _params(name: str) -> dict[str, Any]:

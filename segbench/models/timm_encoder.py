@@ -6,6 +6,7 @@ timm is imported when the first encoder is built. Source: PyTorch Image Models (
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,8 +46,7 @@ def features(encoder: str, in_channels: int, strides: Sequence[int]) -> tuple[Ti
 
     Raises `UnsupportedError` where the encoder has no map at one of the strides.
     """
-    import timm
-
+    timm = _timm()
     known(encoder)
     try:
         pyramid = timm.create_model(encoder, pretrained=False, features_only=True)
@@ -65,8 +65,7 @@ def features(encoder: str, in_channels: int, strides: Sequence[int]) -> tuple[Ti
 
 
 def _create(encoder: str, in_chans: int, **options: Any) -> nn.Module:
-    import timm
-
+    timm = _timm()
     known(encoder)
     positive_int("in_channels", in_chans)
     attempts = [{"dynamic_img_size": True}, {}] if _is_transformer(encoder) else [{}]
@@ -90,10 +89,17 @@ def _is_transformer(encoder: str) -> bool:
     return module.startswith(("vision_transformer", "deit", "eva"))
 
 
+def _timm() -> Any:
+    """timm, imported without the deprecation notes of what it imports: they are not the user's business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import timm
+    return timm
+
+
 def known(encoder: str) -> None:
     """Raise `ValueError` with the nearest names where timm has no such encoder."""
-    import timm
-
+    timm = _timm()
     if timm.is_model(encoder):
         return
     nearest = difflib.get_close_matches(encoder, timm.list_models(), n=5)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_TICKS = 12
+MOST_LABELLED = 60
+"""Points of a Pareto plot that are named; of more, no name could be read."""
 BAR_WIDTH = 0.8
 
 
@@ -123,7 +125,7 @@ def _pareto(spec: PlotSpec, points: Sequence[Point]) -> Figure:
             capsize=2,
             label=name,
         )
-        for point, at, up in zip(members, xs, ys, strict=True):
+        for point, at, up in zip(members, xs, ys, strict=True) if len(both) <= MOST_LABELLED else ():
             axes.annotate(names[id(point)], (at.value, up.value), textcoords="offset points", xytext=(5, 4), fontsize=7)
     front = pareto_front(
         [(e.value, f.value) for e, f in zip(_figures(x, both), _figures(y, both), strict=True)],

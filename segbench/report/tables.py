@@ -17,6 +17,7 @@ from segbench.report.quantity import Estimate, Quantity, quantity
 from segbench.report.rounding import count, interval, significant
 from segbench.report.study import TableSpec
 
+Place = tuple[Any, ...]
 TOTAL = "total"
 OVER_TOTAL = "total over {}"
 SAME = "="
@@ -84,10 +85,17 @@ def _table(spec: TableSpec, points: Sequence[Point], compare: str | None) -> Tab
     quantities = [quantity(name) for name in spec.quantities]
     quantities = [q for q in quantities if any(q.of(point.record.metrics) for point in points)] or quantities[:1]
     sides = values_on(points, spec.over) if spec.over else [None]
-    rows = [
-        [*(Cell(str(value)) for value in key), *_cells(spec, key, sides, quantities, points, compare)]
-        for key in dict.fromkeys(tuple(point.value(axis) for axis in spec.rows) for point in points)
-    ]
+    at: dict[tuple[Place, Any], Point] = {}
+    for point in points:
+        at.setdefault((_place(point, spec.rows), point.value(spec.over) if spec.over else None), point)
+    compared = _compared(points, compare)
+    rows = []
+    for place in dict.fromkeys(place for place, _ in at):
+        found = [(at.get((place, side)), shown) for side in sides for shown in quantities]
+        cells = [
+            _cell(point, shown, _rivals(point, compared, compare)) if point else Cell("") for point, shown in found
+        ]
+        rows.append([*(Cell(str(value)) for value in place), *cells])
     if spec.total is not None:
         rows += _total_rows(spec, sides, quantities, points)
     groups = [""] * len(spec.rows) + [str(side) if side is not None else "" for side in sides for _ in quantities]
@@ -95,26 +103,9 @@ def _table(spec: TableSpec, points: Sequence[Point], compare: str | None) -> Tab
     return Table(spec.name, spec.caption, len(spec.rows), groups, header, rows, _frame(spec, quantities, points))
 
 
-def _cells(
-    spec: TableSpec,
-    key: tuple[Any, ...],
-    sides: Sequence[Any],
-    quantities: Sequence[Quantity],
-    points: Sequence[Point],
-    compare: str | None,
-) -> list[Cell]:
-    """The cells of one row, side by side."""
-    cells = []
-    for side, shown in itertools.product(sides, quantities):
-        found = [p for p in points if _lies(p, spec, key, side)]
-        cells.append(_cell(found[0], shown, _rivals(found[0], points, compare)) if found else Cell(""))
-    return cells
-
-
-def _lies(point: Point, spec: TableSpec, key: tuple[Any, ...], side: Any) -> bool:
-    return tuple(point.value(axis) for axis in spec.rows) == key and (
-        spec.over is None or point.value(spec.over) == side
-    )
+def _place(point: Point, axes: Sequence[str]) -> Place:
+    """Its values on the axes that lead a row."""
+    return tuple(point.value(axis) for axis in axes)
 
 
 def _cell(point: Point, shown: Quantity, rivals: Sequence[Point]) -> Cell:
@@ -138,17 +129,25 @@ def text_of(shown: Quantity, found: Estimate) -> str:
     return f"{text} {SAME}" if to_baseline and scaled.low <= 1 <= scaled.high else text
 
 
-def _rivals(point: Point, points: Sequence[Point], compare: str | None) -> list[Point]:
-    """The points that differ from this one in what is compared, and in nothing else."""
-    if compare is None or compare not in point.axes:
+def _compared(points: Sequence[Point], compare: str | None) -> dict[str, list[Point]]:
+    """The measured points that differ in nothing but what is compared, by the rest of their axes."""
+    groups: dict[str, list[Point]] = {}
+    for point in points if compare else []:
+        if point.ok and compare in point.axes:
+            groups.setdefault(_others(point, str(compare)), []).append(point)
+    return groups
+
+
+def _rivals(point: Point, compared: dict[str, list[Point]], compare: str | None) -> list[Point]:
+    """The points that this one is compared with."""
+    if compare is None or not point.ok:
         return []
-    elsewhere = _others(point, compare)
-    return [p for p in points if p.ok and p is not point and _others(p, compare) == elsewhere]
+    return [other for other in compared.get(_others(point, compare), []) if other is not point]
 
 
-def _others(point: Point, compare: str) -> dict[str, str]:
+def _others(point: Point, compare: str) -> str:
     """Its axes but the compared one; options of what is compared (`prcm.expansion`) belong to it."""
-    return {k: str(v) for k, v in point.axes.items() if k != compare and not k.startswith(f"{compare}.")}
+    return repr([(k, str(v)) for k, v in point.axes.items() if k != compare and not k.startswith(f"{compare}.")])
 
 
 def _is_best(point: Point, shown: Quantity, rivals: Sequence[Point]) -> bool:
