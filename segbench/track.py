@@ -222,7 +222,8 @@ def _experiment_id(uri: str, name: str) -> str:
 
 
 def _point_name(record: Record) -> str:
-    return " ".join(record.overrides) or "defaults"
+    """What was asked for, without what all points of a study have in common."""
+    return " ".join(o for o in record.overrides if not o.startswith(("study=", "quick="))) or "defaults"
 
 
 def _shortened(table: str) -> str:

@@ -1,4 +1,4 @@
-"""Shared by all tests: no telemetry, no colours, one thread."""
+"""Shared by all tests: no telemetry, no colours, one thread, and a core for each of the workers."""
 
 import os
 import subprocess
@@ -10,6 +10,9 @@ import pytest
 import torch
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_setaffinity"):
+    processors = sorted(os.sched_getaffinity(0))  # what a worker starts computes on its core and not on its neighbour's
+    os.sched_setaffinity(0, {processors[int(worker.removeprefix("gw")) % len(processors)]})
 ROOT = Path(__file__).resolve().parent.parent
 CommandLine = Callable[..., subprocess.CompletedProcess[str]]
 
