@@ -1,7 +1,7 @@
 """Everything in conf/: a file that is added is tested the day it appears."""
 
+from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +10,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 import segbench
+from segbench.axes import parse_sweeps
 from segbench.config import CONF_DIR, POINT_KEYS, used_parameters
 from segbench.deploy import has_deploy_form, switch_to_deploy
 from segbench.execute import in_form
 from segbench.measure.error import randomise_norms, relative_error
+from segbench.studies import studies
 
 
 def options(group: str) -> list[str]:
@@ -124,15 +126,24 @@ def test_a_choice_that_nothing_refers_to_is_left_out() -> None:
     assert found["device"] == "cpu"
 
 
-@pytest.mark.parametrize("path", sorted((CONF_DIR / "study").rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_study_composes(path: Path) -> None:
-    study = path.relative_to(CONF_DIR / "study").with_suffix("").as_posix()
+@pytest.mark.parametrize("study", studies())
+def test_every_study_composes(study: str) -> None:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("config", [f"study={study}"], return_hydra_config=True)
         assert config.name == study
-        for key, values in config.hydra.sweeper.params.items():
-            for value in str(values).split(","):
-                compose("config", [f"{key}={value.strip()}"])
+        for axes in (config.hydra.sweeper.params, {**config.hydra.sweeper.params, **(config.short or {})}):
+            values = {key: list(swept_values(key, text)) for key, text in axes.items()}
+            first = {key: found[0] for key, found in values.items()}
+            for key, found in values.items():
+                for value in found if key in config.hydra.runtime.choices else found[:1]:  # plain values all compose
+                    point = {**first, key: value}
+                    compose("config", [f"study={study}", *(f"{k}={v}" for k, v in point.items())])
+
+
+def swept_values(key: str, text: object) -> Iterator[str]:
+    """The values that a study gives an axis, one for an axis that it only sets."""
+    sweeps = parse_sweeps([f"{key}={text}"])
+    yield from sweeps[key].sweep_string_iterator() if key in sweeps else [str(text)]
 
 
 @pytest.mark.parametrize(
