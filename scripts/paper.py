@@ -27,6 +27,10 @@ def write(folders: list[Path], target: Path) -> None:
     for reason in broken:
         print(f"segbench: warning: {reason}", file=sys.stderr)
     print(f"Bundle: {write_bundle(folders, report, target).parent}")
+    try:
+        replayed_overrides(target)
+    except ValueError as error:
+        print(f"segbench: warning: this bundle cannot be replayed by others: {error}", file=sys.stderr)
 
 
 def compare(bundle: Path, output: Path, run: bool) -> bool:
@@ -36,17 +40,21 @@ def compare(bundle: Path, output: Path, run: bool) -> bool:
     differing = [row for row in found if row.agrees is False]
     console = Console(width=100)
     if differing:
-        console.print(simple_table(["point", "figure", "bundle", "now"], [_cells(row) for row in differing], set()))
-    elsewhere = sum(row.agrees is None for row in found)
+        common = set.intersection(*(set(row.point.split()) for row in found))
+        cells = [_cells(row, common) for row in differing]
+        console.print(simple_table(["point", "figure", "bundle", "now"], cells, set()))
+    unsaid = sum(row.agrees is None for row in found)
     print(
         f"{len(found)} figures compared: {sum(row.agrees is True for row in found)} agree, {len(differing)} differ"
-        + (f", {elsewhere} latencies are another machine's" if elsewhere else "")
+        + (f"; of {unsaid} it cannot be said: contended, unsteady, or another machine's" if unsaid else "")
     )
     return bool(found) and not differing
 
 
-def _cells(row: Difference) -> list[str]:
-    return [row.point, row.quantity, row.old, row.new]
+def _cells(row: Difference, common: set[str]) -> list[str]:
+    """The cells of a row; what all points have in common is left out of their names."""
+    point = " ".join(part for part in row.point.split() if part not in common)
+    return [point or row.point, row.quantity, row.old, row.new]
 
 
 def main() -> None:

@@ -63,10 +63,11 @@ def _refuse(error: Exception) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from segbench.explain import explain
+    from segbench.studies import UnknownStudyError
     from segbench.sweep import EXIT_FAILED, EXIT_REFUSED
 
     print(f"segbench: {explain(error)}", file=sys.stderr)
-    if isinstance(error, HydraException | OmegaConfBaseException | OSError):
+    if isinstance(error, HydraException | OmegaConfBaseException | OSError | UnknownStudyError):
         return EXIT_REFUSED
     print("segbench: this is unexpected; HYDRA_FULL_ERROR=1 shows where it happened", file=sys.stderr)
     return EXIT_FAILED

@@ -5,6 +5,7 @@ Each runs as a sweep in a process of its own, so that a crash ends one study onl
 
 from __future__ import annotations
 
+import difflib
 import html
 import subprocess
 import sys
@@ -19,6 +20,10 @@ from segbench.record import REPORT_FOLDER, REPORT_PAGE, write_text
 KEY = "study="
 QUICK = "quick"
 EXIT_REFUSED = 2
+
+
+class UnknownStudyError(ValueError):
+    """There is no such study."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ def studies() -> list[str]:
 def expand(arguments: Sequence[str]) -> tuple[list[str], list[str]] | None:
     """The studies that a command line asks for and its other arguments; `None` where it names one study or none.
 
-    `quick` by itself stands for `quick=true`.
+    `UnknownStudyError` lists the studies where there is none of a name.
     """
     asked = [argument for argument in arguments if argument.startswith(KEY)]
     others = [argument for argument in arguments if not argument.startswith(KEY)]
@@ -50,7 +55,12 @@ def expand(arguments: Sequence[str]) -> tuple[list[str], list[str]] | None:
     found = [
         study for name in named for study in known if name == "all" or study == name or study.startswith(f"{name}/")
     ]
-    if len(found) < 2 or any(not _known(name, known) for name in named):
+    for name in named:
+        if not _known(name, known):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UnknownStudyError(f"study={name} is not a choice: {hint}study is one of {', '.join(known)}, or all")
+    if len(found) < 2:
         return None
     return list(dict.fromkeys(found)), others
 

@@ -66,6 +66,8 @@ class SweepCallback(Callback):
     @guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Prepare the tracker for a single point."""
+        if boolean("quick", config.quick):
+            refuse("quick=true shortens studies and sweeps: for a point, use timing=quick")
         self._prepare(config)
         if self.tracker is None:
             config.tracker.parent_run = UNREACHABLE
@@ -218,7 +220,7 @@ class SweepCallback(Callback):
             report, _ = build_report([folder])
             write_report(report, folder / record.REPORT_FOLDER)
             return report
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever it is, the records are there, and so is the comparison
             warn(f"the report is not written: {explain(error)}")
             self.failed = True
             return None

@@ -60,6 +60,7 @@ def test_a_replay_measures_again_and_finds_the_exact_figures_equal(bundle: Path)
     assert (bundle.parent / "outputs/replay/0/1" / FILE_NAME).is_file(), done.stderr
     found = differences(bundle, [bundle.parent / "outputs/replay/0"])
     exact = [row for row in found if not row.quantity.startswith("latency")]
+    assert "missing" not in {row.new for row in found}
     assert len(exact) == 14 and all(row.agrees for row in exact)
     assert "figures compared" in done.stdout
 
@@ -124,6 +125,15 @@ def test_a_point_that_is_missing_differs(bundle: Path, tmp_path: Path) -> None:
         "tracker.uri=http://elsewhere",
         "name=${oc.env:HOME}",
         "~model",
+        "--experimental-rerun=evil.pickle",
+        "-cd=evil",
+        "baseline={model:custom,model.target:evil.Net}",
+        "short={model:custom}",
+        "model=custom",
+        "block@x=dw",
+        "report.tables=[]",
+        "block=d\\w",
+        "channels",
     ],
 )
 def test_what_could_run_code_or_write_elsewhere_is_not_replayed(bundle: Path, override: str) -> None:

@@ -195,7 +195,20 @@ def test_several_studies_are_found(arguments: list[str], first: str, count: int)
     assert found[1] == arguments[1:]
 
 
-@pytest.mark.parametrize("arguments", [["study=block_ablation/channels"], ["block=dw"], ["study=nonsense,all"], []])
+@pytest.mark.parametrize("name", ["block_ablation/chanels", "nonsense,all"])
+def test_a_study_that_is_not_there_is_answered_with_those_that_are(segbench_in: CommandLine, name: str) -> None:
+    done = segbench_in(f"study={name}")
+    assert done.returncode == 2
+    assert "is not a choice" in done.stderr and "block_ablation/channels, " in done.stderr
+    assert ("did you mean block_ablation/channels?" in done.stderr) == ("chanels" in name)
+
+
+def test_a_point_cannot_be_shortened(segbench_in: CommandLine) -> None:
+    done = segbench_in("quick", "tracker=none")
+    assert done.returncode == 2 and "use timing=quick" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["study=block_ablation/channels"], ["block=dw"], []])
 def test_one_study_or_none_is_left_to_hydra(arguments: list[str]) -> None:
     assert expand(arguments) is None
 

@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segbench.record import Record, save
-from segbench.report.claims import CONFIRMED, REFUTED, UNANSWERED, UNDECIDED, decide
+from segbench.report.claims import CONFIRMED, IN_PART, REFUTED, UNANSWERED, UNDECIDED, decide
 from segbench.report.evidence import is_larger, is_smaller, quotient
 from segbench.report.export import escape, latex, markdown
 from segbench.report.points import Point, load_points, with_axes
 from segbench.report.quantity import QUANTITIES, Estimate
 from segbench.report.report import build_report, page, write_report
-from segbench.report.study import ClaimSpec, PlotSpec, TableSpec, parse
+from segbench.report.reported import reported
+from segbench.report.study import ClaimSpec, PlotSpec, ReportedSpec, TableSpec, parse
 from segbench.report.study_plots import pareto_front, plots
 from segbench.report.style import looks
 from segbench.report.tables import tables, total
@@ -153,6 +154,49 @@ def test_disturbed_timings_decide_nothing_and_exact_figures_all_the_same() -> No
     assert decide(lighter, found).verdict == CONFIRMED
 
 
+def lost(point: Point) -> Point:
+    """The same point, failed."""
+    return replace(point, record=replace(point.record, status="failed", reason="so", metrics={}))
+
+
+def test_a_claim_is_confirmed_in_part_where_a_setting_was_not_measured() -> None:
+    found = points(
+        *(record(latency, block=block, channels=c) for c in (1, 2) for block, latency in (("a", 1), ("b", 2)))
+    )
+    assert decide(FASTER, found).verdict == CONFIRMED
+    partly = decide(FASTER, [*found[:3], lost(found[3])])
+    assert (partly.verdict, partly.settings) == (IN_PART, 1)
+    assert "not measured: channels=2" in partly.evidence
+    several = replace(FASTER, than={"block": ["b", "c"]})
+    assert decide(several, found).verdict == IN_PART and "block=c" in decide(several, found).evidence
+
+
+def test_settings_with_a_slash_in_their_name_are_settings() -> None:
+    """Twice as slow at each of two presets: a claim must not compare across them."""
+    latencies = {("a", "pair/1"): 1, ("b", "pair/1"): 2, ("a", "pair/2"): 10, ("b", "pair/2"): 20}
+    found = points(*(record(latency, block=block, stage=stage) for (block, stage), latency in latencies.items()))
+    assert decide(FASTER, found).verdict == CONFIRMED
+
+
+def test_speed_ups_are_compared_by_the_ratios_alone() -> None:
+    baseline = {"mode": "baseline"}
+    a, b = points(record(1.0, 0.5, baseline=baseline, mode="a"), record(2.0, 0.5, baseline=baseline, mode="b"))
+    found = quotient(a, b, QUANTITIES["speedup"])
+    assert found is not None and found.value == pytest.approx(1.0)
+
+
+def test_measured_figures_without_an_interval_are_told_from_nothing() -> None:
+    a, b = points(record(1.0, block="a"), record(1.0, block="b"))
+    a.record.metrics["first_call/seconds"], b.record.metrics["first_call/seconds"] = 1.0, 2.0
+    assert quotient(a, b, QUANTITIES["first_call"]) is None
+
+
+@pytest.mark.parametrize(("a", "b", "found"), [(0, 5, 0.0), (5, 0, math.inf), (0, 0, 1.0), (6, 3, 2.0)])
+def test_counts_may_be_zero(a: int, b: int, found: float) -> None:
+    first, second = points(record(1.0, block="a", parameters=a), record(1.0, block="b", parameters=b))
+    assert quotient(first, second, PARAMETERS) == Estimate(found)
+
+
 @pytest.mark.parametrize(("value", "verdict"), [(100.0, CONFIRMED), (100.9, CONFIRMED), (60.0, REFUTED)])
 def test_claims_of_a_value(value: float, verdict: str) -> None:
     claim = ClaimSpec("it has so many", "a test", "parameters", {"block": "a"}, "equal", value=value)
@@ -224,6 +268,30 @@ def test_csv_holds_raw_figures() -> None:
     assert row["latency_ms/ci95_low"] == 1.98 and row["ratio_to_baseline/median"] == 2.0 and row["status"] == "ok"
 
 
+def test_points_that_differ_on_a_further_axis_are_all_shown() -> None:
+    found = points(*(record(1.0, block=block, form=form) for block in ("dw", "stm") for form in ("train", "deploy")))
+    (table,) = tables([TableSpec("t", "T", ["block"], None, ["latency"], total="dw")], found, None)
+    assert table.header[:2] == ["block", "form"] and len(table.rows) == 4, "and no total"
+
+
+def test_there_is_no_total_over_unequal_rows() -> None:
+    (table,) = tables([SPEC], table_points()[:3], compare="block")
+    assert len(table.rows) == 2 and "total" not in table.frame["channels"].tolist()
+
+
+def test_disturbed_timings_are_marked_and_never_bold() -> None:
+    disturbed = {"steady": False, "contended": False}
+    found = points(record(1.0, block="dw", verdicts=disturbed), record(2.0, block="stm"))
+    (table,) = tables([TableSpec("t", "T", ["block"], None, ["latency"])], found, "block")
+    assert table.rows[0][1].text.endswith("!") and not table.rows[0][1].best
+
+
+def test_wide_intervals_end_no_report() -> None:
+    found = points(record(0.5, width=4.0, block="dw", channels=1), record(0.5, width=0.1, block="stm", channels=1))
+    (table,) = tables([replace(SPEC, quantities=["latency"])], found, "block")
+    assert table.rows[-1][2].text == "1.000"
+
+
 def test_machines_stand_side_by_side() -> None:
     found = points(record(1.0, block="dw"), record(2.0, block="dw", host="there"))
     (table,) = tables([TableSpec("t", "T", ["block"], None, ["latency"])], found, None)
@@ -255,7 +323,7 @@ def test_markdown_tables_have_equal_rows() -> None:
 def test_latex_compiles_with_a_minimal_document(tmp_path: Path) -> None:
     (tmp_path / "table.tex").write_text(latex(nasty_tables()[0], "A note, 5% & more."))
     (tmp_path / "paper.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{table}\\end{document}"
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\\input{table}\\end{document}"
     )
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
@@ -299,12 +367,30 @@ def test_plots_have_units_and_bands(kind: str, tmp_path: Path) -> None:
     assert (tmp_path / "p.png").stat().st_size > 5000 and (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF")
 
 
+TABLE = {"name": "t", "caption": "c", "rows": ["block"], "quantities": ["latency"]}
+PLOT = {"name": "p", "kind": "line", "caption": "c", "x": "channels", "y": "latency"}
+CLAIM = {"claim": "c", "source": "s", "quantity": "latency", "of": {}, "than": {}, "expect": "smaller"}
+REPORTED = {"file": "volumes.csv", "quantity": "latency", "source": "s"}
+
+
 @pytest.mark.parametrize(
     ("report", "said"),
     [
         ({"title": "a"}, "report needs question"),
         ({"title": "a", "question": "b?", "colour": 1}, "report key=colour is not allowed"),
         ({"title": "a", "question": "b?", "plots": [{"kind": "pie"}]}, "report.plots needs name"),
+        ({"title": "a", "question": "b?", "tables": [5]}, "report.tables=5 is not allowed: it must be a mapping"),
+        ({"title": "a", "question": "b?", "tables": {"name": "t"}}, "report.tables must be a list"),
+        ({"title": "a", "question": "b?", "tables": [{**TABLE, "name": "../../out"}]}, "name=../../out is not allowed"),
+        ({"title": "a", "question": "b?", "tables": [TABLE, TABLE]}, "two of the same name"),
+        ({"title": "a", "question": "b?", "tables": [{**TABLE, "rows": "block"}]}, "rows=block is not allowed"),
+        ({"title": "a", "question": "b?", "tables": [{**TABLE, "rows": []}]}, "needs rows and quantities, or exact"),
+        ({"title": "a", "question": "b?", "tables": [{**TABLE, "exact": "nonsense"}]}, "exact=nonsense is not allowed"),
+        ({"title": "a", "question": "b?", "plots": [{**PLOT, "kind": "heatmap"}]}, "needs by"),
+        ({"title": "a", "question": "b?", "plots": [{**PLOT, "name": "/etc/x"}]}, "name=/etc/x is not allowed"),
+        ({"title": "a", "question": "b?", "reported": [{**REPORTED, "file": "../x.csv"}]}, "file=../x.csv is not"),
+        ({"title": "a", "question": "b?", "claims": [{**CLAIM, "quantity": "mean"}]}, "has no interval"),
+        ({"title": "a", "question": "b?", "claims": [{**CLAIM, "of": "dw"}]}, "of=dw is not allowed"),
         (
             {"title": "a", "question": "b?", "tables": [{"name": "t", "caption": "c", "quantities": ["x"]}]},
             "quantity=x",
@@ -314,6 +400,14 @@ def test_plots_have_units_and_bands(kind: str, tmp_path: Path) -> None:
 def test_reports_are_checked_key_by_key(report: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         parse(report)
+
+
+def test_reported_figures_stand_beside_their_own_setting_only() -> None:
+    spec = ReportedSpec("se_expansion.csv", "latency", "a notebook")
+    setting = {"prcm.expansion": 2, "channels": 64, "resolution": 64}
+    same, other = record(1.0, batch_size=1, **setting), record(1.0, batch_size=16, **setting)
+    (table,) = reported([spec], points(same, other))
+    assert [row[:1] + row[4:6] for row in table.rows] == [["2", "0.7587", "0.0321"]]
 
 
 def saved(folder: Path) -> Path:

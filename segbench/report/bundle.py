@@ -7,6 +7,7 @@ choices and values of segbench's own configuration are replayed, nothing that na
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segbench.record import FILE_NAME, Record, load_sweep, write_json, write_text
-from segbench.report.commands import command_of, overrides_of
+from segbench.record import FILE_NAME, Record, disturbed, load_sweep, write_json, write_text
+from segbench.report.commands import SWEEP_FILE, command_of, overrides_of
 from segbench.report.evidence import quotient
 from segbench.report.points import Point, machine_of
 from segbench.report.protocol import protocol
@@ -29,13 +30,20 @@ SWEEPS = "sweeps"
 TIMED = ("ratio", "latency")
 EXACT = ("parameters", "parameters_train", "macs", "flops_torch", "flops", "peak_activation", "moved")
 """What must be the same on every machine."""
-NOT_REPLAYED = ("hydra", "tracker", "model.target", "model.kwargs", "+", "~")
-"""Beginnings of overrides that could run code, write elsewhere or reach a service."""
+REPLAYED = {
+    *("model", "block", "prcm", "decoder", "family", "stage", "variant", "study", "quick", "baseline", "seed", "form"),
+    *("channels", "in_channels", "resolution", "batch_size", "widths", "input", "memory_format", "form_tolerance"),
+    *("device", "precision", "execution", "phase", "mode", "timing", "analysis", "machine", "isolation", "processes"),
+}
+"""Groups and keys that a bundle may set; all of them choose among what is here, or give numbers."""
+CHARACTERS = r"[\w./,:={}\[\]()' -]+"
+NEVER_REPLAYED = ("custom", "target", "kwargs", "hydra", "tracker", "report", "short")
+"""Words that could name code to run, places to write to, or services, wherever they stand."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of the bundle beside the replay's; `agrees` is `None` where another machine may well differ."""
+    """A figure of the bundle beside the replay's; `agrees` is `None` where that cannot be said."""
 
     point: str
     quantity: str
@@ -58,12 +66,20 @@ def write_bundle(folders: Sequence[Path], report: Report, target: Path) -> Path:
             whole = json.loads((folder / name / FILE_NAME).read_text(encoding="utf-8"))
             write_json(_shared(whole), place / FILE_NAME)
             records.append(record)
-        sweeps.append({"overrides": overrides_of(folder), "command": command_of(folder)})
+        sweeps.append({"overrides": _known_overrides(folder), "command": command_of(folder)})
     write_json({"version": BUNDLE_VERSION, "title": report.title, "sweeps": sweeps}, target / BUNDLE_FILE)
     write_report(report, target / "report")
     write_text(protocol(records) + "\n", target / "measurement.txt")
     write_text(_readme(report, sweeps, records, target.name), target / "README.md")
     return target / "README.md"
+
+
+def _known_overrides(folder: Path) -> list[str]:
+    """What was typed for a sweep. `ValueError` where its folder does not tell: its replay would be another sweep."""
+    overrides = overrides_of(folder)
+    if not overrides:
+        raise ValueError(f"{folder} does not tell what was typed for it: {SWEEP_FILE} is missing or names no overrides")
+    return overrides
 
 
 def _shared(record: dict[str, Any]) -> dict[str, Any]:
@@ -107,9 +123,16 @@ def replayed_overrides(bundle: Path) -> list[list[str]]:
     if version != BUNDLE_VERSION:
         raise ValueError(f"{bundle} is of version {version}: this is {BUNDLE_VERSION}")
     for override in (override for sweep in sweeps for override in sweep):
-        if override.startswith(NOT_REPLAYED) or "_target_" in override or "${" in override:
-            raise ValueError(f"{override} of the bundle is not replayed: it could run code or write elsewhere")
+        require_harmless(override)
     return sweeps
+
+
+def require_harmless(override: str) -> None:
+    """Raise `ValueError` where an override is not plainly a choice or a number of segbench's own configuration."""
+    key = override.partition("=")[0]
+    plain = re.fullmatch(CHARACTERS, override) and not override.startswith("-") and "=" in override
+    if not plain or key.partition(".")[0] not in REPLAYED or any(word in override for word in NEVER_REPLAYED):
+        raise ValueError(f"{override} of the bundle is not replayed: it could run code or write elsewhere")
 
 
 def replay(bundle: Path, output: Path) -> list[Path]:
@@ -130,7 +153,7 @@ def differences(bundle: Path, folders: Sequence[Path]) -> list[Difference]:
         old = _by_request(load_sweep(bundle / SWEEPS / str(number))[0])
         new = _by_request(load_sweep(folder)[0])
         for request, record in old.items():
-            found += _compared(request, record, new.get(request))
+            found += _compared(request, record, new.get(request), comparisons=len(TIMED) * len(old))
     return found
 
 
@@ -140,32 +163,40 @@ def _by_request(records: Sequence[tuple[str, Record]]) -> dict[str, Record]:
     }
 
 
-def _compared(request: str, old: Record, new: Record | None) -> list[Difference]:
+def _compared(request: str, old: Record, new: Record | None, comparisons: int) -> list[Difference]:
     if new is None:
         return [Difference(request, "status", old.status, "not measured", False)]
     if "ok" not in (old.status, new.status) or old.status != new.status:
         return [Difference(request, "status", old.status, new.status, old.status == new.status)]
     rows = [_exact(request, QUANTITIES[name], old, new) for name in EXACT]
-    rows += [_timed(request, QUANTITIES[name], old, new) for name in TIMED]
+    rows += [_timed(request, QUANTITIES[name], old, new, comparisons) for name in TIMED]
     return [row for row in rows if row is not None]
 
 
 def _exact(request: str, of: Quantity, old: Record, new: Record) -> Difference | None:
     before, after = of.of(old.metrics), of.of(new.metrics)
-    if before is None or after is None:
+    if before is None:
         return None
+    if after is None:
+        return Difference(request, of.metric, significant(before.value, 12), "missing", False)
     old_text, new_text = (significant(estimate.value, 12) for estimate in (before, after))
     return Difference(request, of.metric, old_text, new_text, before.value == after.value)
 
 
-def _timed(request: str, of: Quantity, old: Record, new: Record) -> Difference | None:
-    """Whether two measured figures can be told apart; latencies of two machines may differ as they like."""
+def _timed(request: str, of: Quantity, old: Record, new: Record, comparisons: int) -> Difference | None:
+    """Whether two measured figures can be told apart, the intervals widened for the number of comparisons.
+
+    Contended or unsteady figures decide nothing, and latencies of two machines may differ as they like.
+    """
     before, after = of.of(old.metrics), of.of(new.metrics)
-    found = quotient(Point({"run": "new"}, new), Point({"run": "old"}, old), _unpaired(of))
-    if before is None or after is None or found is None:
+    if before is None:
         return None
+    found = quotient(Point({"run": "new"}, new), Point({"run": "old"}, old), _unpaired(of), comparisons)
+    if after is None or found is None:
+        return Difference(request, of.metric, text_of(of, before), "missing", False)
     agrees: bool | None = found.bounds[0] <= 1 <= found.bounds[1]
-    if of.metric == "latency_ms/median" and machine_of(old) != machine_of(new):
+    elsewhere = of.metric == "latency_ms/median" and machine_of(old) != machine_of(new)
+    if elsewhere or disturbed(old) or disturbed(new):
         agrees = None
     return Difference(request, of.metric, text_of(of, before), text_of(of, after), agrees)
 

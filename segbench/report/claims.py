@@ -1,9 +1,9 @@
 """What the notebooks assert, decided by a study's points: confirmed, refuted, or not distinguishable here.
 
-A claim speaks of every setting of the other axes. It is confirmed where all of them show it, refuted where at least
-one shows the contrary, and else not distinguishable. Contended or unsteady timings decide nothing. The intervals are
-widened for the number of settings, so that a true claim over many of them is refuted by chance in no more than 5% of
-the studies.
+A claim speaks of every setting of the other axes. It is confirmed where all of them show it, in part where some of what
+it names was not measured, refuted where at least one shows the contrary, and else not distinguishable. Contended or
+unsteady timings decide nothing. The intervals are widened for the number of settings, so that a true claim over many of
+them is refuted by chance in no more than 5% of the studies.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from segbench.report.evidence import is_larger, is_smaller, quotient
 from segbench.report.points import MACHINE, Point
 from segbench.report.quantity import Estimate, Quantity, quantity
 from segbench.report.rounding import interval, significant
-from segbench.report.study import ClaimSpec
+from segbench.report.study import ClaimSpec, Where
 
-CONFIRMED, REFUTED, UNDECIDED, UNANSWERED = "confirmed", "refuted", "not distinguishable", "not answered"
+CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "not distinguishable"
+IN_PART, UNANSWERED = "confirmed in part", "not answered"
 EQUAL_PERCENT = 1.0
 """How far a figure may lie from a value that is claimed to equal it."""
 MOST_LISTED = 4
@@ -63,8 +64,7 @@ def findings(specs: Sequence[ClaimSpec], points: Sequence[Point]) -> list[Findin
 def decide(spec: ClaimSpec, points: Sequence[Point]) -> Finding:
     """One claim against the points of one machine."""
     of = quantity(spec.quantity)
-    measured = [point for point in points if point.ok]
-    compared = _with_value(spec, of, measured) if spec.than is None else _with_points(spec, of, measured)
+    compared, lacking = _with_value(spec, of, points) if spec.than is None else _with_points(spec, of, points)
     if not compared:
         return Finding(spec.claim, spec.source, UNANSWERED, "the points that it speaks of were not measured", 0)
     calm = [c for c in compared if not c.disturbed]
@@ -73,14 +73,25 @@ def decide(spec: ClaimSpec, points: Sequence[Point]) -> Finding:
     if against:
         verdict, shown = REFUTED, against
     elif len(holds) == len(compared):
-        verdict, shown = CONFIRMED, holds
+        verdict, shown = IN_PART if lacking else CONFIRMED, holds
     else:
         verdict, shown = UNDECIDED, [c for c in compared if c not in holds]
-    return Finding(spec.claim, spec.source, verdict, _evidence(of, spec, shown, len(compared)), len(compared))
+    evidence = _evidence(of, spec, shown, len(compared)) + (f"; not measured: {', '.join(lacking)}" if lacking else "")
+    return Finding(spec.claim, spec.source, verdict, evidence, len(compared))
 
 
-def _with_points(spec: ClaimSpec, of: Quantity, points: Sequence[Point]) -> list[Comparison]:
-    """Quotients of the points `of` over those `than` that differ from them in nothing else."""
+def _unnamed(where: Where, points: Sequence[Point]) -> list[str]:
+    """The values of a list in `where` that no point has."""
+    return [
+        f"{key}={value}"
+        for key, values in where.items()
+        for value in (values if isinstance(values, list) else [values])
+        if not any(str(point.value(key)) == str(value) for point in points)
+    ]
+
+
+def _with_points(spec: ClaimSpec, of: Quantity, points: Sequence[Point]) -> tuple[list[Comparison], list[str]]:
+    """Quotients of the points `of` over those `than` that are alike in all else, and what was not measured."""
     assert spec.than is not None
     named = {*spec.of, *spec.than}
     pairs = [
@@ -90,25 +101,28 @@ def _with_points(spec: ClaimSpec, of: Quantity, points: Sequence[Point]) -> list
         for b in points
         if a is not b and b.matches(spec.than) and _elsewhere(a, named) == _elsewhere(b, named)
     ]
-    found = [(a, b, quotient(a, b, of, comparisons=len(pairs))) for a, b in pairs]
+    found = [(a, b, quotient(a, b, of, len(pairs)) if a.ok and b.ok else None) for a, b in pairs]
     several = len({str(b.axes) for _, b in pairs}) > len({str(_elsewhere(b, named)) for _, b in pairs})
+    lacking = [*_unnamed(spec.of, points), *_unnamed(spec.than, points)]
+    lacking += [_place(a, b, named) for a, b, q in found if q is None]
     return [
         Comparison(_place(a, b if several else None, named), q, _disturbed(of, a, b))
         for a, b, q in found
         if q is not None
-    ]
+    ], lacking
 
 
-def _with_value(spec: ClaimSpec, of: Quantity, points: Sequence[Point]) -> list[Comparison]:
-    """Quotients of the points `of` over the claimed value."""
+def _with_value(spec: ClaimSpec, of: Quantity, points: Sequence[Point]) -> tuple[list[Comparison], list[str]]:
+    """Quotients of the points `of` over the claimed value, and what was not measured."""
     assert spec.value is not None
-    found = [(point, of.of(point.record.metrics)) for point in points if point.matches(spec.of)]
+    spoken_of = [point for point in points if point.matches(spec.of)]
+    found = [(point, of.of(point.record.metrics) if point.ok else None) for point in spoken_of]
     factor = 1 / (spec.value * of.scale)
     return [
         Comparison(_place(point, None, set()), e.scaled(factor), _disturbed(of, point))
         for point, e in found
         if e is not None
-    ]
+    ], [*_unnamed(spec.of, points), *(_place(point, None, set()) for point, e in found if e is None)]
 
 
 def _disturbed(of: Quantity, *points: Point) -> bool:
@@ -118,8 +132,7 @@ def _disturbed(of: Quantity, *points: Point) -> bool:
 
 def _elsewhere(point: Point, named: set[str]) -> dict[str, str]:
     """Its place on all axes but the named ones; presets hold the axes that were split from them."""
-    presets = {key for key, value in point.axes.items() if "/" in str(value)}
-    return {key: str(value) for key, value in point.axes.items() if key not in named | presets}
+    return {key: str(value) for key, value in point.axes.items() if key not in named | point.presets}
 
 
 def _place(a: Point, b: Point | None, named: set[str]) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 SWEEP_FILE = "multirun.yaml"
-LEFT_OUT = ("tracker", "hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=")
-"""Beginnings of overrides that say where results go, which may be secret, and of those that a sweep adds."""
+LEFT_OUT = ("tracker", "hydra")
+"""Beginnings of overrides that say how and where a sweep runs and not what it measures; some may be secret."""
 
 
 def overrides_of(folder: Path) -> list[str]:
@@ -24,7 +24,9 @@ def overrides_of(folder: Path) -> list[str]:
 
 
 def command_of(folder: Path) -> str:
-    """The command line that repeats the sweep."""
+    """The command line that repeats the sweep; empty where its folder does not tell."""
     typed = overrides_of(folder)
+    if not typed:
+        return ""
     study = any(override.startswith(("study=", "family=")) for override in typed)
     return " ".join(["python run.py", *([] if study else ["-m"]), *map(shlex.quote, typed)])

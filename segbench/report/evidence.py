@@ -16,7 +16,7 @@ from scipy import stats
 from segbench.report.points import Point
 from segbench.report.quantity import QUANTITIES, Estimate, Quantity
 
-RATIO, LATENCY = QUANTITIES["ratio"], QUANTITIES["latency"]
+RATIO, SPEEDUP, LATENCY = QUANTITIES["ratio"], QUANTITIES["speedup"], QUANTITIES["latency"]
 NOMINAL = float(stats.norm.ppf(0.975))
 
 
@@ -26,20 +26,29 @@ def quotient(a: Point, b: Point, of: Quantity, comparisons: int = 1) -> Estimate
     With several `comparisons` the interval is widened so that all of them hold together with 95% (Bonferroni).
     """
     found, other = of.of(a.record.metrics), of.of(b.record.metrics)
-    if found is None or other is None or found.value <= 0 or other.value <= 0:
+    if found is None or other is None:
         return None
     if found.low is None or other.low is None:
-        return Estimate(found.value / other.value)
+        return None if of.measured else _exact(found.value, other.value)
+    if found.value <= 0 or other.value <= 0:
+        return None
     if not of.power:
         return _widened(_over(found, other), comparisons)
     return _widened(_times(a, b, found, other, of), comparisons)
+
+
+def _exact(a: float, b: float) -> Estimate:
+    """The quotient of two counts, which may be zero."""
+    if b == 0:
+        return Estimate(1.0 if a == 0 else math.inf)
+    return Estimate(a / b)
 
 
 def _times(a: Point, b: Point, found: Estimate, other: Estimate, of: Quantity) -> Estimate:
     """The quotient of two times or rates: the paired one where there is one."""
     latencies = _paired(a, b)
     medians = LATENCY.of(a.record.metrics), LATENCY.of(b.record.metrics)
-    if latencies is None or medians[0] is None or medians[1] is None or of is RATIO:
+    if latencies is None or medians[0] is None or medians[1] is None or of in (RATIO, SPEEDUP):
         return _over(found, other)
     rate = (found.value / other.value) / (medians[0].value / medians[1].value) ** of.power
     low, high = sorted(bound**of.power for bound in latencies.bounds)

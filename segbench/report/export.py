@@ -22,7 +22,9 @@ LATEX_ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
 }
-NEEDS = "% needs \\usepackage{booktabs}"
+NEEDS = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}"
+SHRUNK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Makes a table that is wider than the text as wide as the text."""
 
 
 def markdown(table: Table) -> str:
@@ -34,7 +36,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table, note: str = "") -> str:
-    """A `table` environment to `\\input`; needs the package booktabs. `note` goes below the caption's sentence."""
+    """A `table` environment to `\\input`; needs booktabs and graphicx. `note` goes below the caption's sentence."""
     columns = "l" * table.leading + "r" * (len(table.header) - table.leading)
     lines = [
         NEEDS,
@@ -42,6 +44,7 @@ def latex(table: Table, note: str = "") -> str:
         r"\centering",
         rf"\caption{{{escape(table.caption)}. {escape(note)}}}",
         rf"\label{{tab:{re.sub(r'[^a-z0-9]+', '-', table.name.lower())}}}",
+        SHRUNK,
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         *_group_lines(table),
@@ -49,7 +52,7 @@ def latex(table: Table, note: str = "") -> str:
         r"\midrule",
         *(" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -70,8 +73,9 @@ def _group_lines(table: Table) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX shows it."""
-    return "".join(LATEX_ESCAPES.get(character, character) for character in text)
+    """Text as LaTeX shows it; at the beginning of a row, `[` and `*` would belong to the end of the row before."""
+    escaped = "".join(LATEX_ESCAPES.get(character, character) for character in text)
+    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped.startswith(("[", "*")) else escaped
 
 
 def _latex_cell(cell: Cell) -> str:

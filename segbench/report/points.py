@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segbench.record import Record, load_sweep
+from segbench.record import FILE_NAME, Record, load, load_sweep
 from segbench.report.comparison import swept_keys
 
 Axes = dict[str, Any]
@@ -23,6 +23,8 @@ class Point:
     record: Record
     sweep: str = ""
     name: str = ""
+    presets: frozenset[str] = frozenset()
+    """Axes that others were split from."""
 
     @property
     def ok(self) -> bool:
@@ -57,16 +59,33 @@ def machine_of(record: Record) -> str:
 
 
 def load_points(folders: Sequence[Path]) -> tuple[list[Point], list[str]]:
-    """The points below several sweeps' folders, and why other records cannot be read. `ValueError` where none can."""
+    """The points of sweeps' folders, or of points' own, and why other records cannot be read.
+
+    `ValueError` where there is none.
+    """
     found: list[Point] = []
     broken: list[str] = []
+    names = _short_names(folders)
     for folder in folders:
+        if (folder / FILE_NAME).is_file():
+            found.append(Point({}, load(folder / FILE_NAME), names[folder], folder.name))
+            continue
         records, unreadable = load_sweep(folder)
-        found += [Point({}, record, str(folder), name) for name, record in records]
+        found += [Point({}, record, names[folder], name) for name, record in records]
         broken += unreadable
     if not found:
         raise ValueError(f"no records below {', '.join(map(str, folders))}: a sweep's folder holds them")
     return found, broken
+
+
+def _short_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """The shortest ends of the folders' paths that tell them apart."""
+    parts = {folder: folder.resolve().parts for folder in folders}
+    for length in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {folder: "/".join(each[-length:]) for folder, each in parts.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    return {folder: str(folder) for folder in folders}
 
 
 def with_axes(points: Sequence[Point], split: Mapping[str, Sequence[str]] | None = None) -> list[Point]:
@@ -87,7 +106,7 @@ def with_axes(points: Sequence[Point], split: Mapping[str, Sequence[str]] | None
             axes[MACHINE] = point.machine
         if several_sweeps:
             axes[SWEEP] = point.sweep
-        placed.append(replace(point, axes=axes))
+        placed.append(replace(point, axes=axes, presets=frozenset(split or ())))
     return placed
 
 

@@ -22,11 +22,13 @@ def protocol(records: Sequence[Record]) -> str:
 
 
 def _machines(ok: Sequence[Record]) -> str:
-    machines = [
-        f"{machine_of(record)}, {record.environment.get('threads')} threads, {record.environment.get('os')}"
-        for record in ok
-    ]
+    machines = [f"{machine_of(record)}, {_threads(record)}, {record.environment.get('os')}" for record in ok]
     return f"Measured on {_listed(machines)}, {_dates(ok)}."
+
+
+def _threads(record: Record) -> str:
+    threads = record.environment.get("threads")
+    return f"{threads} thread{'' if threads == 1 else 's'}"
 
 
 def _dates(ok: Sequence[Record]) -> str:
@@ -111,14 +113,16 @@ def _checked(ok: Sequence[Record]) -> str:
 
 
 def _quality(ok: Sequence[Record]) -> str:
-    def count(verdict: str, bad: bool) -> int:
-        return sum(record.verdicts.get(verdict) is bad for record in ok)
-
-    return (
-        f"Of {len(ok)} points {count('converged', False)} did not reach the target width, "
-        f"{count('steady', False)} were not steady, and {count('contended', True)} were measured while others used "
-        "the processor."
-    )
+    found = []
+    for verdict, bad, said in (
+        ("converged", False, "did not reach the target width"),
+        ("steady", False, "were not steady"),
+        ("contended", True, "were measured while others used the processor"),
+    ):
+        judged = [record.verdicts[verdict] for record in ok if verdict in record.verdicts]
+        if judged:
+            found.append(f"{judged.count(bad)} of {len(judged)} points {said}")
+    return f"{', '.join(found)}." if found else ""
 
 
 def _ended(records: Sequence[Record], ok: Sequence[Record]) -> str:

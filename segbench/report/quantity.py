@@ -36,6 +36,7 @@ class Quantity:
 
     `metric` names the figure in the record and in CSV files, `label` the quantity as shown, in `unit`, which is
     `scale` of the metric's. `power` says how it depends on the latency: 1 grows with it, -1 is a rate, 0 does not.
+    `measured` figures are no exact ones: without an interval they can be told from nothing.
     """
 
     metric: str
@@ -46,6 +47,7 @@ class Quantity:
     power: int = 0
     additive: bool = False
     derive: Callable[[Metrics], Estimate | None] | None = None
+    measured: bool = False
 
     @property
     def title(self) -> str:
@@ -109,15 +111,16 @@ QUANTITIES = {
     "macs": Quantity("macs/thop", "MACs by thop", "M", 1e6, additive=True),
     "flops_torch": Quantity("flops/torch", "FLOPs of products", "M", 1e6, additive=True),
     "flops": Quantity("flops/audited", "FLOPs, audited", "M", 1e6, additive=True),
-    "latency": Quantity("latency_ms/median", "latency", "ms", power=1, additive=True, derive=_latency),
-    "mean": Quantity("latency_ms/mean", "mean latency", "ms", additive=True),
-    "std": Quantity("latency_ms/std", "standard deviation", "ms"),
-    "ratio": Quantity("ratio_to_baseline/median", "ratio to baseline", power=1, derive=_ratio),
+    "latency": Quantity("latency_ms/median", "latency", "ms", power=1, measured=True, additive=True, derive=_latency),
+    "mean": Quantity("latency_ms/mean", "mean latency", "ms", additive=True, measured=True),
+    "std": Quantity("latency_ms/std", "standard deviation", "ms", measured=True),
+    "ratio": Quantity("ratio_to_baseline/median", "ratio to baseline", power=1, measured=True, derive=_ratio),
     "speedup": Quantity(
         "speedup/median",
         "speed-up",
         lower_is_better=False,
         power=-1,
+        measured=True,
         derive=_inverse(_ratio, lambda _: 1.0),
     ),
     "throughput": Quantity(
@@ -126,6 +129,7 @@ QUANTITIES = {
         "images/s",
         lower_is_better=False,
         power=-1,
+        measured=True,
         derive=_where("throughput_img_s", _rate("throughput_img_s")),
     ),
     "efficiency": Quantity(
@@ -134,6 +138,7 @@ QUANTITIES = {
         "images/s per million parameters",
         lower_is_better=False,
         power=-1,
+        measured=True,
         derive=_where("throughput_img_s_per_mparam", _rate("throughput_img_s_per_mparam")),
     ),
     "throughput_equivalent": Quantity(
@@ -142,6 +147,7 @@ QUANTITIES = {
         "images/s",
         lower_is_better=False,
         power=-1,
+        measured=True,
         derive=_where("throughput_equivalent_img_s", _rate("throughput_equivalent_img_s")),
     ),
     "peak_activation": Quantity("memory_bytes/peak_activation", "peak activations", "MiB", MIB),
@@ -162,10 +168,12 @@ QUANTITIES = {
     "intensity": Quantity(
         "intensity/audited", "arithmetic intensity", "FLOPs/byte", lower_is_better=None, derive=_intensity
     ),
-    "roofline_share": Quantity("roofline/share", "attained of the attainable", "%", 0.01, lower_is_better=False),
+    "roofline_share": Quantity(
+        "roofline/share", "attained of the attainable", "%", 0.01, lower_is_better=False, measured=True
+    ),
     "cuda_peak_allocated": Quantity("memory_bytes/cuda_peak_allocated", "CUDA peak allocated", "MiB", MIB),
     "error": Quantity("error/vs_reference", "error against float32"),
-    "first_call": Quantity("first_call/seconds", "first call", "s"),
+    "first_call": Quantity("first_call/seconds", "first call", "s", measured=True),
 }
 """By the names that a study's tables, plots and claims use."""
 

@@ -30,8 +30,9 @@ MACHINE_FACTS_OF_RUN = ("threads", "affinity", "python", "segbench", "commit", "
 LEGEND = (
     "Intervals are 95%. Bold: better than every other it is compared with, by more than the intervals leave open, and "
     "where there are ratios to a baseline, by these: medians of different points were taken at different times. "
-    "= : not distinguishable from the baseline."
+    "= : not distinguishable from the baseline. ! : contended or unsteady."
 )
+SHORT_LEGEND = "95% intervals; bold: distinguishably the best; =: not distinguishable from the baseline; !: disturbed"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Report:
     machines: list[Machine]
     config: str
     headline: dict[str, float]
+    baselines: str
+    broken: list[str]
     legend: str = LEGEND
 
 
@@ -68,14 +71,16 @@ def build_report(folders: Sequence[Path]) -> tuple[Report, list[str]]:
     """The report of the records below the folders, and why others cannot be read. `ValueError` where none can."""
     loaded, broken = load_points(folders)
     records = [point.record for point in loaded]
-    described = next((r.config["report"] for r in records if r.config.get("report")), None)
+    described = _common_report(records)
     title = " and ".join(dict.fromkeys(str(record.config.get("name", "sweep")) for record in records))
     points = with_axes(loaded, (described or {}).get("split"))
     spec = parse(described) if described else spec_for(points, title)
     report = Report(
         title=spec.title,
         question=spec.question,
-        commands=list(dict.fromkeys(command_of(folder) for folder in folders)),
+        commands=[command for command in dict.fromkeys(command_of(folder) for folder in folders) if command],
+        baselines=_baselines(records),
+        broken=broken,
         ended=_ended(records),
         dates=_dates(records),
         findings=findings(spec.claims, points),
@@ -94,13 +99,32 @@ def build_report(folders: Sequence[Path]) -> tuple[Report, list[str]]:
     return report, broken
 
 
+def _common_report(records: Sequence[Record]) -> dict[str, Any] | None:
+    """The report that all records describe; `None` where there is none, or different studies stand side by side."""
+    described: list[dict[str, Any] | None] = []
+    for record in records:
+        if record.config.get("report") not in described:
+            described.append(record.config.get("report"))
+    return described[0] if len(described) == 1 else None
+
+
+def _baselines(records: Sequence[Record]) -> str:
+    """What ratios and speed-ups are taken to, in one sentence."""
+    known = dict.fromkeys(
+        " ".join(f"{key}={value}" for key, value in record.config["baseline"].items())
+        for record in records
+        if record.config.get("baseline")
+    )
+    return f"Ratios and speed-ups are to the same point with {', or '.join(known)}." if known else ""
+
+
 def write_report(report: Report, folder: Path) -> Path:
     """Write the page, the tables as CSV, Markdown and LaTeX, and the plots as PNG and PDF; returns the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     for table in report.tables:
         write_text(table.frame.to_csv(index=False), folder / f"{table.name}.csv")
         write_text(markdown(table), folder / f"{table.name}.md")
-        write_text(latex(table, report.legend), folder / f"{table.name}.tex")
+        write_text(latex(table, SHORT_LEGEND), folder / f"{table.name}.tex")
     for plot in report.plots:
         plot.save(folder)
     write_text(page(report), folder / REPORT_PAGE)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from segbench.report.points import Point
 from segbench.report.quantity import quantity
-from segbench.report.study import ReportedSpec
+from segbench.report.study import REPORTED_FOLDER, ReportedSpec
 from segbench.report.tables import text_of
 
-FOLDER = Path(__file__).with_name("reported")
 REPORTED = "reported"
 OURS = "measured here"
 
@@ -37,7 +35,7 @@ def reported(specs: Sequence[ReportedSpec], points: Sequence[Point]) -> list[Rep
 def _table(spec: ReportedSpec, points: Sequence[Point]) -> Reported:
     """Rows of the file that speak of measured points."""
     of = quantity(spec.quantity)
-    frame = pd.read_csv(FOLDER / Path(spec.file).name, dtype=str, keep_default_na=False)
+    frame = pd.read_csv(REPORTED_FOLDER / spec.file, dtype=str, keep_default_na=False)
     keys = [str(column) for column in frame.columns if not str(column).startswith(REPORTED)]
     figures = [str(column) for column in frame.columns if str(column).startswith(REPORTED)]
     rows = []

@@ -16,9 +16,13 @@ def significant(value: float, digits: int = 4) -> str:
 
 
 def interval(median: float, low: float, high: float) -> str:
-    """A median with its interval, as many decimals as the interval's width makes meaningful, at least two digits."""
+    """A median with its interval: as many decimals as the width makes meaningful, but two digits of the median."""
+    if not all(map(math.isfinite, (median, low, high))):
+        return f"{significant(median)} [{low:.3g}, {high:.3g}]"
     width = max(high - low, abs(median) * 1e-4)
     decimals = 0 if width == 0 else max(0, 1 - math.floor(math.log10(width)))
+    if 0 < abs(median) < width:
+        decimals = max(decimals, 1 - math.floor(math.log10(abs(median))))
     return f"{median:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
 
 

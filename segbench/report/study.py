@@ -6,15 +6,19 @@ from the records alone. Nothing in it is ever instantiated or evaluated.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from segbench.checks import one_of
+from segbench.report.exact import TABLES
 from segbench.report.points import MACHINE, SWEEP, Point
 from segbench.report.quantity import QUANTITIES, quantity
 
 Where = Mapping[str, Any]
+REPORTED_FOLDER = Path(__file__).with_name("reported")
 PLOTS = ("line", "pareto", "bars", "heatmap")
 DIRECTIONS = ("smaller", "larger", "equal")
 
@@ -37,8 +41,15 @@ class TableSpec:
     exact: str | None = None
 
     def __post_init__(self) -> None:
-        for name in self.quantities:
+        _file_name(self.name)
+        _texts("rows", self.rows)
+        _mapping("where", self.where)
+        for name in _texts("quantities", self.quantities):
             quantity(name)
+        if self.exact is not None:
+            one_of("exact", self.exact, TABLES)
+        elif not self.rows or not self.quantities:
+            raise ValueError(f"the table {self.name} needs rows and quantities, or exact")
 
 
 @dataclass(frozen=True)
@@ -55,11 +66,15 @@ class PlotSpec:
     log: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        _file_name(self.name)
+        _mapping("where", self.where)
         one_of("kind", self.kind, PLOTS)
+        if self.kind == "heatmap" and self.by is None:
+            raise ValueError(f"the plot {self.name} needs by: a heatmap has an axis down and one across")
         quantity(self.y)
         if self.kind == "pareto":
             quantity(self.x)
-        for axis in self.log:
+        for axis in _texts("log", self.log):
             one_of("log", axis, ("x", "y"))
 
 
@@ -80,7 +95,11 @@ class ClaimSpec:
     value: float | None = None
 
     def __post_init__(self) -> None:
-        quantity(self.quantity)
+        _mapping("of", self.of)
+        if self.than is not None:
+            _mapping("than", self.than)
+        if quantity(self.quantity).measured and not quantity(self.quantity).power:
+            raise ValueError(f"quantity={self.quantity} has no interval that a claim could be decided by")
         one_of("expect", self.expect, DIRECTIONS)
         if (self.than is None) == (self.value is None):
             raise ValueError(f"claim={self.claim!r} needs either than or value")
@@ -96,6 +115,10 @@ class ReportedSpec:
     quantity: str
     source: str
 
+    def __post_init__(self) -> None:
+        quantity(self.quantity)
+        one_of("file", self.file, sorted(path.name for path in REPORTED_FOLDER.glob("*.csv")))
+
 
 @dataclass(frozen=True)
 class ReportSpec:
@@ -110,6 +133,30 @@ class ReportSpec:
     claims: list[ClaimSpec] = field(default_factory=list)
     reported: list[ReportedSpec] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        _mapping("split", self.split)
+        for kind, parts in (("tables", self.tables), ("plots", self.plots)):
+            names = [part.name for part in parts]
+            if len(set(names)) < len(names):
+                raise ValueError(f"report.{kind} has two of the same name: {', '.join(names)}")
+
+
+def _file_name(name: object) -> None:
+    """Raise `ValueError` where a name could lead out of the report's folder."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"name={name} is not allowed: it must be letters, digits, _ and -, because files are named so")
+
+
+def _texts(key: str, value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"{key}={value} is not allowed: it must be a list of names")
+    return value
+
+
+def _mapping(key: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key}={value} is not allowed: it must be a mapping, like {{block: dw}}")
+
 
 Spec = TypeVar("Spec", ReportSpec, TableSpec, PlotSpec, ClaimSpec, ReportedSpec)
 
@@ -119,12 +166,16 @@ def parse(data: Mapping[str, Any]) -> ReportSpec:
     parts = {"tables": TableSpec, "plots": PlotSpec, "claims": ClaimSpec, "reported": ReportedSpec}
     plain: dict[str, Any] = dict(data)
     for key, kind in parts.items():
-        plain[key] = [_parsed(kind, item, f"report.{key}") for item in plain.get(key) or []]
+        listed = plain.get(key) or []
+        if not isinstance(listed, list):
+            raise ValueError(f"report.{key} must be a list, and is a {type(listed).__name__}")
+        plain[key] = [_parsed(kind, item, f"report.{key}") for item in listed]
     return _parsed(ReportSpec, plain, "report")
 
 
 def _parsed(kind: type[Spec], data: Mapping[str, Any], where: str) -> Spec:
     known = {part.name: part for part in fields(kind)}
+    _mapping(where, data)
     for key in data:
         one_of(f"{where} key", key, known)
     needed = [name for name, part in known.items() if part.default is MISSING and part.default_factory is MISSING]

@@ -27,6 +27,10 @@ MOST_TICKS = 12
 MOST_LABELLED = 60
 """Points of a Pareto plot that are named; of more, no name could be read."""
 BAR_WIDTH = 0.8
+WIDEST = 12.0
+"""Inches; a wider plot would shrink on the page until nothing could be read."""
+MOST_IN_CORNER = 4
+"""Series whose legend finds a corner between bars."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def _series(spec: PlotSpec, points: Sequence[Point]) -> list[tuple[str, Look, li
 
 def _preset(point: Point, axis: str) -> bool:
     """Whether an axis is one that others were split from."""
-    return "/" in str(point.value(axis))
+    return axis in point.presets
 
 
 def _line(spec: PlotSpec, points: Sequence[Point]) -> Figure:
@@ -154,13 +158,16 @@ def pareto_front(
 def _bars(spec: PlotSpec, points: Sequence[Point]) -> Figure:
     """`y` for every value of `x`, bars of the series `by` side by side, 95% intervals on top."""
     y = quantity(spec.y)
-    values = values_on(points, spec.x)
     series = _series(spec, points)
-    figure, axes = new_figure(max(6.0, 1.5 + 0.22 * len(values) * (len(series) + 1)), 4.4)
-    width = BAR_WIDTH / len(series)
+    alone = len(values_on(points, spec.x)) == len(points)  # one bar a value: full width, a series beside the next
+    values = values_on([point for *_, members in series for point in members] if alone else points, spec.x)
+    beside = 1 if alone else len(series)
+    figure, axes = new_figure(min(WIDEST, max(6.0, 1.5 + 0.25 * len(values) * beside)), 4.8)
+    width = BAR_WIDTH / beside
     for index, (name, look, members) in enumerate(series):
         found = _figures(y, members)
-        places = [values.index(point.value(spec.x)) + (index - (len(series) - 1) / 2) * width for point in members]
+        shift = 0.0 if alone else (index - (beside - 1) / 2) * width
+        places = [values.index(point.value(spec.x)) + shift for point in members]
         errors = np.abs(np.array([[e.value - e.bounds[0] for e in found], [e.bounds[1] - e.value for e in found]]))
         axes.bar(
             places,
@@ -184,7 +191,7 @@ def _bars(spec: PlotSpec, points: Sequence[Point]) -> Figure:
     _scales(axes, spec, False)
     axes.set(xlabel=AXIS_LABELS.get(spec.x, spec.x), ylabel=y.title)
     axes.margins(x=0.01)
-    _legend(axes)
+    _legend(axes, outside=len(series) > MOST_IN_CORNER)
     return figure
 
 
@@ -250,6 +257,10 @@ def _from_zero(axes: Axes, spec: PlotSpec) -> None:
         axes.set_ylim(bottom=0)
 
 
-def _legend(axes: Axes) -> None:
-    if len(axes.get_legend_handles_labels()[0]) > 1:
+def _legend(axes: Axes, outside: bool = False) -> None:
+    if len(axes.get_legend_handles_labels()[0]) <= 1:
+        return
+    if outside:
+        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
         axes.legend(fontsize=8, frameon=False)

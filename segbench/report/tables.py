@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from segbench.record import disturbed
 from segbench.report.evidence import is_larger, is_smaller, quotient
 from segbench.report.exact import exact_rows
 from segbench.report.points import MACHINE, SWEEP, Point, values_on
@@ -22,6 +23,8 @@ TOTAL = "total"
 OVER_TOTAL = "total over {}"
 SAME = "="
 """Marks a ratio to the baseline that cannot be told from 1."""
+DISTURBED = "!"
+"""Marks a timing that was contended or unsteady; such a one is never called the best."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,36 @@ def tables(specs: Sequence[TableSpec], points: Sequence[Point], compare: str | N
         if chosen and spec.exact:
             made.append(_exact_table(spec, chosen))
         elif chosen:
-            made.append(_table(_between_sweeps(spec, chosen), chosen, compare))
+            made.append(_table(_with_further_axes(spec, chosen), chosen, compare))
     return made
 
 
-def _between_sweeps(spec: TableSpec, points: Sequence[Point]) -> TableSpec:
-    """Machines and sweeps lead the rows, where there are several; a sum over them would mean nothing."""
-    more = [axis for axis in (MACHINE, SWEEP) if axis in points[0].axes and axis not in (*spec.rows, spec.over)]
-    return replace(spec, rows=[*more, *spec.rows], total=None if more else spec.total)
+def _with_further_axes(spec: TableSpec, points: Sequence[Point]) -> TableSpec:
+    """The rows with every axis that tells points of one cell apart; machines and sweeps first.
+
+    There is no total over such rows: it would add what the study did not mean to be added.
+    """
+    rows = [axis for axis in (MACHINE, SWEEP) if axis in points[0].axes and axis not in (*spec.rows, spec.over)]
+    rows += spec.rows
+    for axis in points[0].axes:
+        cells: dict[tuple[Place, Any], set[str]] = {}
+        for point in points:
+            cells.setdefault((_place(point, rows), _side(point, spec)), set()).add(str(point.value(axis)))
+        if any(len(values) > 1 for values in cells.values()):
+            rows = [*rows, axis]
+    sides = {side: {_place(p, rows) for p in points if _side(p, spec) == side} for side in values_on_side(points, spec)}
+    comparable = rows == spec.rows and len({frozenset(places) for places in sides.values()}) == 1
+    return replace(spec, rows=rows, total=spec.total if comparable else None)
+
+
+def _side(point: Point, spec: TableSpec) -> Any:
+    """Its value on the axis whose values stand side by side."""
+    return point.value(spec.over) if spec.over else None
+
+
+def values_on_side(points: Sequence[Point], spec: TableSpec) -> list[Any]:
+    """What stands side by side, `None` alone where nothing does."""
+    return values_on(points, spec.over) if spec.over else [None]
 
 
 def _exact_table(spec: TableSpec, points: Sequence[Point]) -> Table:
@@ -84,10 +109,10 @@ def _plain(value: Any) -> str:
 def _table(spec: TableSpec, points: Sequence[Point], compare: str | None) -> Table:
     quantities = [quantity(name) for name in spec.quantities]
     quantities = [q for q in quantities if any(q.of(point.record.metrics) for point in points)] or quantities[:1]
-    sides = values_on(points, spec.over) if spec.over else [None]
+    sides = values_on_side(points, spec)
     at: dict[tuple[Place, Any], Point] = {}
     for point in points:
-        at.setdefault((_place(point, spec.rows), point.value(spec.over) if spec.over else None), point)
+        at.setdefault((_place(point, spec.rows), _side(point, spec)), point)
     compared = _compared(points, compare)
     rows = []
     for place in dict.fromkeys(place for place, _ in at):
@@ -114,6 +139,8 @@ def _cell(point: Point, shown: Quantity, rivals: Sequence[Point]) -> Cell:
     found = shown.of(point.record.metrics)
     if found is None:
         return Cell("")
+    if shown.power and disturbed(point.record):
+        return Cell(f"{text_of(shown, found)} {DISTURBED}")
     return Cell(text_of(shown, found), bool(rivals) and _is_best(point, shown, rivals))
 
 
@@ -163,7 +190,7 @@ def _is_best(point: Point, shown: Quantity, rivals: Sequence[Point]) -> bool:
         found, mine, theirs = quotient(point, rival, shown), *(shown.of(p.record.metrics) for p in (point, rival))
         if found is None or mine is None or theirs is None or not better(found):
             return False
-        if not better(Estimate(mine.value / theirs.value)):
+        if not (mine.value < theirs.value if shown.lower_is_better else mine.value > theirs.value):
             return False
     return True
 
@@ -189,7 +216,7 @@ def _total_rows(
 
 def _quotient_text(found: Estimate, reference: Estimate) -> str:
     value = found.value / reference.value
-    if found.low is None or reference.low is None:
+    if min(found.bounds[0], reference.bounds[0]) <= 0 or found.low is None or reference.low is None:
         return significant(value)
     half = math.hypot(*(math.log(e.bounds[1] / e.bounds[0]) / 2 for e in (found, reference)))
     return interval(value, value * math.exp(-half), value * math.exp(half))
@@ -215,7 +242,7 @@ def _frame(spec: TableSpec, quantities: Sequence[Quantity], points: Sequence[Poi
     """The raw figures, one row a point, and the totals."""
     rows = [_raw(point.axes, point, quantities) for point in points]
     if spec.total is not None:
-        for side in values_on(points, spec.over) if spec.over else [None]:
+        for side in values_on_side(points, spec):
             row: dict[str, Any] = {spec.rows[0]: TOTAL} | ({spec.over: side} if spec.over else {})
             these = [p for p in points if spec.over is None or p.value(spec.over) == side]
             for shown in quantities:
