@@ -247,7 +247,7 @@ def _scales(axes: Axes, spec: PlotSpec, numbers: bool) -> None:
         if name in spec.log and (numbers or name == "y"):
             (axes.set_xscale if name == "x" else axes.set_yscale)("log")
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # powers of ten alone leave short axes bare
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
             axis.set_minor_formatter(NullFormatter())
 
 
