@@ -274,6 +274,14 @@ def test_points_that_differ_on_a_further_axis_are_all_shown() -> None:
     assert table.header[:2] == ["block", "form"] and len(table.rows) == 4, "and no total"
 
 
+def test_a_preset_is_compared_by_its_parts() -> None:
+    """stage=a/enc1 against stage=b/enc1: the network is compared, the stage is the same."""
+    records = [record(1.0, parameters=n, stage=f"{net}/enc{n % 2}") for n, net in ((1, "a"), (3, "b"))]
+    found = with_axes([Point({}, each) for each in records], {"stage": ["network", "level"]})
+    (table,) = tables([TableSpec("t", "T", ["level"], "network", ["parameters"])], found, "network")
+    assert [cell.best for cell in table.rows[0]] == [False, True, False]
+
+
 def test_there_is_no_total_over_unequal_rows() -> None:
     (table,) = tables([SPEC], table_points()[:3], compare="block")
     assert len(table.rows) == 2 and "total" not in table.frame["channels"].tolist()

@@ -173,8 +173,9 @@ def _rivals(point: Point, compared: dict[str, list[Point]], compare: str | None)
 
 
 def _others(point: Point, compare: str) -> str:
-    """Its axes but the compared one; options of what is compared (`prcm.expansion`) belong to it."""
-    return repr([(k, str(v)) for k, v in point.axes.items() if k != compare and not k.startswith(f"{compare}.")])
+    """Its axes but the compared one; its options (`prcm.expansion`) and presets that name it belong to it."""
+    own = {key for key in point.axes if key == compare or key.startswith(f"{compare}.")}
+    return repr([(key, str(value)) for key, value in point.axes.items() if key not in own | point.presets])
 
 
 def _is_best(point: Point, shown: Quantity, rivals: Sequence[Point]) -> bool:
