@@ -191,6 +191,8 @@ def _is_best(point: Point, shown: Quantity, rivals: Sequence[Point]) -> bool:
         found, mine, theirs = quotient(point, rival, shown), *(shown.of(p.record.metrics) for p in (point, rival))
         if found is None or mine is None or theirs is None or not better(found):
             return False
+        if shown.power and disturbed(rival.record):
+            return False
         if not (mine.value < theirs.value if shown.lower_is_better else mine.value > theirs.value):
             return False
     return True
