@@ -171,6 +171,19 @@ def test_a_claim_is_confirmed_in_part_where_a_setting_was_not_measured() -> None
     assert decide(several, found).verdict == IN_PART and "block=c" in decide(several, found).evidence
 
 
+def test_an_axis_that_one_side_names_narrows_both() -> None:
+    """a is faster than b in every stage, and slower in stage 2 than b in stage 1: the claim is of stages 2 and 3."""
+    found = points(
+        *(
+            record(latency * stage**3, block=block, stage=stage)
+            for stage in (1, 2, 3)
+            for block, latency in (("a", 1), ("b", 2))
+        )
+    )
+    narrowed = decide(replace(FASTER, of={"block": "a", "stage": [2, 3]}), found)
+    assert (narrowed.verdict, narrowed.settings) == (CONFIRMED, 2)
+
+
 def test_settings_with_a_slash_in_their_name_are_settings() -> None:
     """Twice as slow at each of two presets: a claim must not compare across them."""
     latencies = {("a", "pair/1"): 1, ("b", "pair/1"): 2, ("a", "pair/2"): 10, ("b", "pair/2"): 20}

@@ -93,7 +93,7 @@ def _unnamed(where: Where, points: Sequence[Point]) -> list[str]:
 def _with_points(spec: ClaimSpec, of: Quantity, points: Sequence[Point]) -> tuple[list[Comparison], list[str]]:
     """Quotients of the points `of` over those `than` that are alike in all else, and what was not measured."""
     assert spec.than is not None
-    named = {*spec.of, *spec.than}
+    named = set(spec.than)  # what `of` names beyond that narrows the settings, on both sides
     pairs = [
         (a, b)
         for a in points

@@ -83,7 +83,8 @@ class ClaimSpec:
     """What a notebook asserts, to be decided.
 
     Wherever all else is equal, the `quantity` of the points `of` is expected to be smaller or larger than that of the
-    points `than`, or than `value`; equal to `value` means within one percent of it.
+    points `than`, or than `value`; equal to `value` means within one percent of it. All else is equal: an axis that
+    `of` names and `than` does not narrows both.
     """
 
     claim: str
