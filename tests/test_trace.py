@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from types import FunctionType
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def traced(function: Callable, *shape: int) -> Trace:
         (lambda x: torch.arange(10) + 1, (4,), 0, 0),
         (lambda x: functional.scaled_dot_product_attention(x, x, x), (2, 3, 8, 16), 2 * 2 * 3 * 64 * 32, 384 * 6),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if isinstance(value, FunctionType) else str(value),
 )
 def test_flops_of_operators(module: Callable, shape: tuple[int, ...], products: int, others: int) -> None:
     trace = traced(module, *shape)
