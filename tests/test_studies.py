@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import CommandLine
 from golden import tables
+from omegaconf import OmegaConf
 
 from segbench.config import CONF_DIR
 from segbench.report.study import parse
@@ -58,7 +59,7 @@ def report_of(segbench_in: CommandLine, tmp_path: Path) -> Any:
 @pytest.mark.parametrize("name", studies())
 def test_every_study_has_a_report_that_can_be_made(name: str) -> None:
     config = composed([f"study={name}"])
-    spec = parse(config.report)
+    spec = parse(OmegaConf.to_container(config.report))
     assert config.name == name, "its folder under outputs/"
     assert spec.tables and spec.title and spec.question.endswith("?")
     swept = config.hydra.sweeper.params if "hydra" in config else _params(name)
@@ -68,8 +69,6 @@ def test_every_study_has_a_report_that_can_be_made(name: str) -> None:
 
 
 def _params(name: str) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
     params: dict[str, Any] = OmegaConf.load(CONF_DIR / "study" / f"{name}.yaml").hydra.sweeper.params
     return params
 
