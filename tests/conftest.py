@@ -1,6 +1,7 @@
 """Shared by all tests: no telemetry, no colours, one thread, and a core for each of the workers."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would ours
 if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_setaffinity"):
     processors = sorted(os.sched_getaffinity(0))  # what a worker starts computes on its core and not on its neighbour's
     os.sched_setaffinity(0, {processors[int(worker.removeprefix("gw")) % len(processors)]})

@@ -298,7 +298,10 @@ def test_an_interrupted_sweep_keeps_what_it_has(tmp_path: Path, points: int) -> 
     if not points:
         time.sleep(3)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    try:
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in err
     if points:
