@@ -21,7 +21,8 @@ from segbench.execution.onnxruntime import OnnxRuntime
 from segbench.inputs import make_input
 from segbench.isolate import in_fresh_process
 from segbench.measure.clock import host_clock
-from segbench.runner import attempt, build, composed
+from segbench.prepare import build, composed
+from segbench.runner import attempt
 
 TARGET_COMPILE_S, TARGET_HARNESS_US = 5.0, 2.0
 CALLS, TURNS = 50, 200

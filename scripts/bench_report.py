@@ -13,10 +13,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from segbench.prepare import composed
 from segbench.record import save
 from segbench.report.points import load_points
 from segbench.report.report import build_report, write_report
-from segbench.runner import composed, measure_point
+from segbench.runner import measure_point
 
 BLOCKS = ("dw", "stm", "faststm", "jeongwon", "cmunext")
 

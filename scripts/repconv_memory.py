@@ -15,7 +15,7 @@ from rich.table import Table
 from segbench.execute import in_form
 from segbench.measure.analytic import map_bytes, repconv_memory
 from segbench.measure.trace import trace_step
-from segbench.runner import build, composed
+from segbench.prepare import build, composed
 
 MIB = 2**20
 

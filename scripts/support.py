@@ -17,7 +17,8 @@ from rich.progress import track
 from segbench.config import CONF_DIR
 from segbench.environment import describe
 from segbench.isolate import ProcessDiedError, in_fresh_process
-from segbench.runner import attempt, composed
+from segbench.prepare import composed
+from segbench.runner import attempt
 
 TIMING = ["timing=fixed_20_100", "timing.warmup_calls=1", "timing.timed_calls=6"]
 MODELS = {

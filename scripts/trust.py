@@ -39,7 +39,8 @@ from segbench.isolate import in_fresh_process
 from segbench.measure.clock import host_clock, timer_floor_ms
 from segbench.measure.latency import AdaptiveProtocol, Maker
 from segbench.measure.statistics import RatioInterval, ratio_interval
-from segbench.runner import attempt, build, composed
+from segbench.prepare import build, composed
+from segbench.runner import attempt
 
 CPU = torch.device("cpu")
 NEIGHBOUR = "while True: sum(i * i for i in range(100000))"

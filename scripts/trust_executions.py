@@ -20,7 +20,8 @@ from rich.table import Table
 from segbench.config import CONF_DIR
 from segbench.environment import describe
 from segbench.findings import Findings
-from segbench.runner import attempt, composed
+from segbench.prepare import composed
+from segbench.runner import attempt
 
 BLOCKS = (["channels=8", "resolution=16"], ["channels=64", "resolution=64"])
 LEAST_PERCENT = 60

@@ -20,8 +20,9 @@ from segbench.measure.components import component_latencies, parts_at
 from segbench.measure.machine import MIB, Machine, read_caches, read_machine
 from segbench.measure.macs_thop import macs_thop, macs_thop_by_module
 from segbench.measure.trace import trace_step
+from segbench.prepare import composed
 from segbench.report.analysis import print_analysis, write
-from segbench.runner import attempt, composed
+from segbench.runner import attempt
 
 CPU = torch.device("cpu")
 TINY = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=12", "device.threads=1")

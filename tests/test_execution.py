@@ -15,7 +15,8 @@ from torch.nn import functional
 from segbench.execute import in_form
 from segbench.measure.latency import Session
 from segbench.point import _placed
-from segbench.runner import Part, _prepare, _prepare_baseline, attempt, composed
+from segbench.prepare import composed, prepare, prepare_baseline
+from segbench.runner import Part, attempt
 from segbench.training import Training, TrainingStep, first_losses, targets_for, without_dropout
 
 TINY = ["timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=12", "device.threads=1"]
@@ -111,7 +112,7 @@ def test_what_only_looks_right_is_refused(module: str, overrides: list[str], sai
 @pytest.mark.parametrize("execution", ["compile", "onnxruntime", "openvino"])
 def test_a_step_on_copies_gives_the_same_result(execution: str) -> None:
     """Every batch of samples is timed on copies: they must compute what the gate looked at."""
-    task = _prepare(composed(["block=dw", "channels=8", "resolution=16", f"execution={execution}", *TINY]), {})
+    task = prepare(composed(["block=dw", "channels=8", "resolution=16", f"execution={execution}", *TINY]), {})
     with torch.inference_mode():
         prepared = task.execution.prepare(_placed(task, in_form(task.module, "deploy")))
         expected = prepared.output()
@@ -147,7 +148,7 @@ def test_a_baseline_is_what_it_says(
 ) -> None:
     overrides = [*overrides, "channels=8", "resolution=16", f"baseline={baseline}"]
     config = composed(overrides)
-    found = _prepare_baseline(config, overrides, _prepare(config, {}))
+    found = prepare_baseline(config, overrides, prepare(config, {}))
     assert found is not None
     assert (type(found.execution).__name__, found.autocast) == (execution, precision)
 
@@ -220,7 +221,7 @@ def test_float16_is_refused_where_the_processor_has_none(precision: str) -> None
 def test_openvino_sends_nothing() -> None:
     """The package that reports usage is installed with OpenVINO; running a module must not load it."""
     code = (
-        "from segbench.runner import attempt, composed; import sys;"
+        "from segbench.prepare import composed; from segbench.runner import attempt; import sys;"
         "part = attempt(composed(['execution=openvino', 'channels=8', 'resolution=16', *sys.argv[1:]]), [], {});"
         "print(part.status, bool(sys.modules.get('openvino_telemetry')))"
     )

@@ -22,7 +22,8 @@ from segbench.isolate import ProcessDiedError, _how, in_fresh_process
 from segbench.measure.gpu import THROTTLING, gpu_evidence, read_state
 from segbench.measure.process_memory import peak_rss_delta_bytes
 from segbench.measure.statistics import over_processes
-from segbench.runner import composed, measure_point
+from segbench.prepare import composed
+from segbench.runner import measure_point
 
 TINY = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=12", "device.threads=1", "tracker=none")
 MODULES = """

@@ -13,8 +13,8 @@ from golden import tables
 from omegaconf import OmegaConf
 
 from segbench.config import CONF_DIR
+from segbench.prepare import composed
 from segbench.report.study import parse
-from segbench.runner import composed
 from segbench.studies import expand, studies, with_quick
 
 PUBLISHED = tables()
