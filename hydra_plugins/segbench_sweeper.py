@@ -25,6 +25,13 @@ class ChoiceSweeper(BasicSweeper):
         if isinstance(loader, ConfigLoaderImpl):
             loader.repository = FilesReadOnce(loader.repository)  # type: ignore[assignment]  # the same interface
 
+    def get_job_batch(self) -> Sequence[Sequence[str]]:
+        """The next points; of a sweep that is resumed, those without a record."""
+        from segbench.sweep import SweepCallback
+
+        batch = super().get_job_batch()
+        return SweepCallback.running.remaining(batch) if SweepCallback.running else batch
+
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Raise Hydra's own error where a combination of choices cannot be composed."""
         assert self.config is not None

@@ -17,7 +17,7 @@ from segbench.prepare import composed
 from segbench.record import save
 from segbench.report.points import load_points
 from segbench.report.report import build_report, write_report
-from segbench.runner import measure_point
+from segbench.runner import measure_point, understand
 
 BLOCKS = ("dw", "stm", "faststm", "jeongwon", "cmunext")
 
@@ -30,7 +30,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sweep = Path(folder) / "sweep"
         overrides = ["block=dw", "channels=8", "baseline={block:stm}", "timing=quick"]
-        record = measure_point(composed(overrides), overrides, {"block": "dw"}, sweep / "0").record
+        config = composed(overrides)
+        record = measure_point(config, understand(config, overrides, {"block": "dw"}), sweep / "0").record
         for number in range(count):
             block, channels = BLOCKS[number % len(BLOCKS)], 8 + 2 * (number // len(BLOCKS))
             place = sweep / str(number)

@@ -6,23 +6,24 @@ import os
 import sys
 from typing import Any
 
+from segbench.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
 from segbench.studies import expand, run_all, with_quick
-
-EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line; errors become one sentence, unless HYDRA_FULL_ERROR=1 asks for the traceback."""
     sys.argv = with_quick(sys.argv)
+    stop_in_order()
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the sentence is made here
     try:
         if asked := expand(sys.argv[1:]):
             sys.exit(run_all(*asked))
         _compose_and_run(show_tracebacks)
-    except KeyboardInterrupt:
-        _stopped("interrupted")
-        sys.exit(EXIT_INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
+        _stopped("terminated" if terminated else "interrupted")
+        sys.exit(EXIT_TERMINATED if terminated else EXIT_INTERRUPTED)
     except Exception as error:
         _stopped("stopped")
         if show_tracebacks:

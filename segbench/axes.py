@@ -9,8 +9,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from segbench.config import family_members
-from segbench.track import SWEEP_OVERRIDE
+from segbench.config import family_members, of_the_point
 
 
 def join_families(config: DictConfig, swept: Override) -> list[str]:
@@ -33,7 +32,7 @@ def shorten(config: DictConfig) -> None:
 
 def user_overrides(config: DictConfig) -> list[str]:
     """The overrides of a job without those that a sweep added."""
-    return [override for override in config.hydra.overrides.task if not override.startswith(SWEEP_OVERRIDE)]
+    return of_the_point(config.hydra.overrides.task)
 
 
 def sweep_overrides(config: DictConfig) -> list[str]:

@@ -56,6 +56,30 @@ def used_parameters(raw: Mapping[str, Any], resolved: Mapping[str, Any], choices
     return names | options
 
 
+SWEEP_OVERRIDE = "tracker.parent_run="
+"""Override by which a sweep hands its run to its points."""
+OWN_OVERRIDES = (SWEEP_OVERRIDE, "resume=", "retry=", "hydra.sweep.subdir=")
+"""Beginnings of overrides that are not the point's: they stay out of its record."""
+
+
+def of_the_point(overrides: Sequence[str]) -> list[str]:
+    """The overrides that say what a point is, without those of the sweep around it."""
+    return [override for override in overrides if not override.startswith(OWN_OVERRIDES)]
+
+
+ON_THIS_MACHINE = ("basic", "joblib", "submitit_local")
+
+
+def launcher_of(choices: Mapping[str, Any]) -> str:
+    """The launcher of a sweep's points, by the option chosen for it."""
+    return str(choices.get("hydra/launcher") or "basic")
+
+
+def files_of(sources: Sequence[Any]) -> list[str]:
+    """The folders among the sources of a composed configuration."""
+    return [str(source.path) for source in sources if source.schema == "file"]
+
+
 NEVER_UNUSED = (
     "name",
     "tracker",
@@ -70,6 +94,10 @@ NEVER_UNUSED = (
     "quick",
     "short",
     "report",
+    "resume",
+    "retry",
+    "point_timeout_s",
+    "neighbours",
 )
 """Keys that a point may be given although nothing it is measured from refers to them."""
 

@@ -15,6 +15,7 @@ import psutil
 import torch
 
 import segbench
+from segbench.execute import usable_processors
 from segbench.measure.machine import SIMD, cpu_facts
 
 PACKAGES = ("torch", "numpy", "thop", "timm", "hydra-core", "omegaconf", "mlflow", "pandas")
@@ -29,6 +30,7 @@ def describe() -> dict[str, Any]:
         "accelerator": _accelerator(torch.cuda.current_device()) if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "threads_interop": torch.get_num_interop_threads(),
+        "cores_usable": len(usable_processors()),
         "affinity": psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,

@@ -11,9 +11,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -33,10 +34,21 @@ class ProcessDiedError(RuntimeError):
     """A process that ended without a result; the message says how."""
 
 
+class PointTimeoutError(RuntimeError):
+    """A process that was ended because it took too long."""
+
+
 def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Call `function` in a process of its own and return what it returns; both must be picklable.
 
     Raises `ProcessDiedError` where the process ended without a result, and what the function raised otherwise.
+    """
+    return within(None, function, *args, **kwargs)
+
+
+def within(timeout_s: float | None, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """The same for so many seconds at most: then the process is killed with all that it started, and
+    `PointTimeoutError` is raised.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
@@ -48,20 +60,30 @@ def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwa
     process.start()
     theirs.close()
     try:
+        if not ours.poll(timeout_s):
+            raise PointTimeoutError(f"no result after {timeout_s:.4g} s")
         succeeded, result = ours.recv()
     except (EOFError, OSError):
         process.join()
         raise ProcessDiedError(_how(process.exitcode, _out_of_memory_kills() > kills)) from None
     finally:
-        if process.is_alive():
-            process.join(1)
-        process.kill()
-        process.join()
         ours.close()
+        _end(process)
     if not succeeded:
         raise result
     value: R = result
     return value
+
+
+def _end(process: BaseProcess) -> None:
+    """Let a process end by itself for a second, then kill it, and whatever it has started and left behind."""
+    process.join(1)
+    group = process.pid
+    assert group is not None
+    with suppress(ProcessLookupError, PermissionError):  # it has ended, or it had not yet formed a group
+        os.killpg(group, signal.SIGKILL)
+    process.kill()
+    process.join()
 
 
 @contextmanager
@@ -79,6 +101,7 @@ def _interrupts_ignored() -> Iterator[None]:
 def _serve(connection: Connection, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Call and send the result; an interruption is left to the caller, whose end is this process's end too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)
     threading.Thread(target=_end_with_caller, daemon=True).start()
     answer: tuple[bool, Any]
     try:
@@ -94,7 +117,7 @@ def _end_with_caller() -> None:
     caller = multiprocessing.parent_process()
     assert caller is not None
     caller.join()
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _how(exit_code: int | None, out_of_memory: bool) -> str:

@@ -30,7 +30,7 @@ from segbench.execute import (
 )
 from segbench.explain import explain
 from segbench.inputs import make_input
-from segbench.isolate import ProcessDiedError
+from segbench.isolate import PointTimeoutError, ProcessDiedError
 from segbench.measure.error import tensors_in
 from segbench.measure.machine import read_machine
 from segbench.point import Task
@@ -38,7 +38,20 @@ from segbench.training import Training
 
 LONGEST_REASON = 500
 PHASES = ("inference", "train_step")
-SHARED = ("device", "timing", "analysis", "machine", "isolation", "processes", "phase", "tracker")
+SHARED = (
+    "device",
+    "timing",
+    "analysis",
+    "machine",
+    "isolation",
+    "processes",
+    "point_timeout_s",
+    "neighbours",
+    "resume",
+    "retry",
+    "phase",
+    "tracker",
+)
 """Keys that a baseline cannot have values of its own for."""
 AXES = ("channels", "in_channels", "resolution", "batch_size")
 
@@ -213,7 +226,11 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if len(text) > LONGEST_REASON:
         text = text[: LONGEST_REASON - 3] + "..."
-    return text if isinstance(error, ValueError | GateError | ProcessDiedError) else f"{type(error).__name__}: {text}"
+    return (
+        text
+        if isinstance(error, ValueError | GateError | ProcessDiedError | PointTimeoutError)
+        else f"{type(error).__name__}: {text}"
+    )
 
 
 def plain(config: DictConfig, resolve: bool) -> dict[str, Any]:

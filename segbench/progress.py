@@ -32,6 +32,11 @@ class Progress:
         self._bar.start()
         self._bar.refresh()
 
+    def expect(self, total: int) -> None:
+        """So many points are left to measure."""
+        self._total = total
+        self._bar.update(self._task, total=total)
+
     def begin(self, name: str) -> None:
         """Show that the point `name` runs."""
         self._name = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -17,7 +18,7 @@ ANALYSIS_FOLDER = "analysis"
 """Tables and plots of a point, beside its record."""
 REPORT_FOLDER, REPORT_PAGE = "report", "report.html"
 """A study's report, in the folder of its sweep."""
-STATUSES = ("ok", "failed", "unsupported")
+STATUSES = ("ok", "failed", "unsupported", "timeout", "killed")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Record:
     `overrides` is what the user typed, `config` the whole configuration with every value resolved,
     `parameters` the choices that this point used, by short names. `metrics` derive from `samples`, the raw
     series in milliseconds, and `verdicts` say how far they can be trusted. `reason` says in one sentence why
-    a point did not end `ok`.
+    a point did not end `ok`, and `identity` holds the hashes of what determined its result. `killed` is written by a
+    later run, for a point that had begun and left no record.
     """
 
     status: str
@@ -41,6 +43,7 @@ class Record:
     verdicts: dict[str, bool] = field(default_factory=dict)
     started: str = ""
     duration_s: float = 0.0
+    identity: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -92,6 +95,11 @@ def save(record: Record, folder: Path) -> Path:
     path = folder / FILE_NAME
     write_json(asdict(record), path)
     return path
+
+
+def id_of(folder: Path) -> str:
+    """The id of the record in a point's folder: the same for the same content, wherever it is copied."""
+    return hashlib.sha256((folder / FILE_NAME).read_bytes()).hexdigest()
 
 
 def load(path: Path) -> Record:

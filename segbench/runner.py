@@ -6,9 +6,9 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,22 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from segbench import environment
-from segbench.checks import UnsupportedError, one_of, positive_int
-from segbench.config import POINT_KEYS, family_of, unused_note, used_parameters
-from segbench.execute import forget_earlier_points
+from segbench.checks import UnsupportedError, one_of, positive_int, positive_number
+from segbench.config import POINT_KEYS, family_of, files_of, launcher_of, of_the_point, unused_note, used_parameters
+from segbench.execute import forget_earlier_points, usable_processors
 from segbench.findings import Findings, combine
-from segbench.isolate import in_fresh_process
+from segbench.identity import identity, recipe
+from segbench.interrupts import held_back
+from segbench.isolate import PointTimeoutError, within
 from segbench.measure.statistics import FEWEST_PROCESSES
+from segbench.neighbours import Neighbours, labels
 from segbench.point import measure, measure_latency
 from segbench.prepare import one_line, out_of_memory, plain, prepare, prepare_baseline
 from segbench.record import Record, save
 from segbench.report.analysis import write as write_analysis
-from segbench.track import SWEEP_OVERRIDE, TrackerError
+from segbench.resume import Rule
+from segbench.sweep_folder import begin, end, supersede
+from segbench.track import UNREACHABLE, TrackerError
 
 log = logging.getLogger(__name__)
 ISOLATIONS = ("none", "process")
@@ -42,38 +47,94 @@ class Outcome:
 
     status: str
     detail: str
-    warning: str | None = None
+    warnings: tuple[str, ...] = ()
     traceback: str | None = None
     unrecorded: bool = False
-    note: str | None = None
+    untracked: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a composed configuration asks for, as plain values; parts of the point's record."""
+
+    overrides: list[str]
+    parameters: dict[str, Any]
+    config: dict[str, Any]
+    identity: dict[str, str]
 
 
 def run(config: DictConfig) -> Outcome:
-    """Measure the point that Hydra composed, write its record, and send it to the tracker."""
+    """Measure the point that Hydra composed, write its record, and send it to the tracker.
+
+    A settled record of the same measurement in the point's folder is kept; any other is moved aside.
+    """
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    overrides = [override for override in hydra.overrides.task if not override.startswith(SWEEP_OVERRIDE)]
+    notes: tuple[str, ...] = ()
     try:
-        measured = measure_point(config, overrides, hydra.runtime.choices, folder)
-        record, trace = measured.record, measured.traceback
-        save(record, folder)
+        request = understand(
+            config, of_the_point(hydra.overrides.task), hydra.runtime.choices, files_of(hydra.runtime.config_sources)
+        )
+        if config.resume:
+            rule = Rule.of(request.config, launcher_of(hydra.runtime.choices))
+            kept, notes = rule.standing(folder, request.identity)
+            if kept:
+                return Outcome(kept.status, f"{_detail(kept)} (kept)")
+        with held_back():
+            replaced = supersede(folder)
+            begin(folder, {**asdict(request), "environment": environment.describe(), "started": _now()})
+        measured = measure_point(config, request, folder)
+        record = measured.record
+        with held_back():
+            save(record, folder)
+            end(folder)
+            warnings, untracked = _hand_on(config, measured, folder, replaced)
     except Exception as error:  # without a record this is the only word of the point
-        return Outcome("failed", f"no record: {one_line(error)}", None, traceback.format_exc(), unrecorded=True)
-    detail = record.reason or f"{record.metrics['latency_ms/median']:.4g} ms"
-    warning = None
+        return Outcome("failed", f"no record: {one_line(error)}", (), traceback.format_exc(), unrecorded=True)
+    if note := unused_note(request.overrides, record.parameters):
+        notes = (*notes, note)
+    return Outcome(record.status, _detail(record), (*warnings, *notes), measured.traceback, untracked=untracked)
+
+
+def understand(
+    config: DictConfig, overrides: list[str], choices: Mapping[str, Any], sources: Sequence[str] = ()
+) -> Request:
+    """What a configuration asks for; `sources` are the folders of the files that it was composed from."""
+    resolved = plain(config, resolve=True)
+    parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
+    parameters |= {preset: choices[preset] for preset in PRESETS if choices.get(preset)}
+    if "model.encoder" in parameters:
+        parameters["family"] = family_of(parameters["model.encoder"])
+    hashes = identity(resolved, environment.describe())
+    if sources and (made_from := recipe(overrides, sources)):
+        hashes["recipe"] = made_from
+    return Request(overrides, parameters, resolved, hashes)
+
+
+def _detail(record: Record) -> str:
+    return record.reason or f"{record.metrics['latency_ms/median']:.4g} ms"
+
+
+def _hand_on(
+    config: DictConfig, measured: Measured, folder: Path, replaced: str | None
+) -> tuple[tuple[str, ...], bool]:
+    """Write the analysis and send the record; returns what went wrong, and whether the tracker lacks the record."""
+    warnings = []
     if measured.tables:
         try:
-            write_analysis(measured.tables, record.metrics, folder)
+            write_analysis(measured.tables, measured.record.metrics, folder)
         except (OSError, ValueError) as error:
-            warning = f"the analysis is not written: {one_line(error)}"
-            log.warning("%s: %s", warning, traceback.format_exc())
+            warnings.append(f"the analysis is not written: {one_line(error)}")
+            log.warning("%s: %s", warnings[0], traceback.format_exc())
     try:
-        instantiate(config.tracker).log_point(record, folder)
+        tracker = instantiate(config.tracker)
+        tracker.log_point(measured.record, folder)
+        if replaced:
+            tracker.supersede(replaced)
     except TrackerError as error:
-        warning = str(error)
         log.warning("not tracked: %s", error)
-    note = unused_note(overrides, record.parameters)
-    return Outcome(record.status, detail, warning, trace, note=note)
+        return (*warnings, str(error)), True
+    return tuple(warnings), config.tracker.parent_run == UNREACHABLE
 
 
 @dataclass
@@ -96,40 +157,53 @@ class Measured:
     traceback: str | None
 
 
-def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str, Any], folder: Path) -> Measured:
+def measure_point(config: DictConfig, request: Request, folder: Path) -> Measured:
     """Measure one point; whatever goes wrong ends in the record's status and reason, and as a traceback."""
-    started, clock = datetime.now(UTC), time.perf_counter()
-    resolved = plain(config, resolve=True)
-    parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
-    parameters |= {preset: choices[preset] for preset in PRESETS if choices.get(preset)}
-    if "model.encoder" in parameters:
-        parameters["family"] = family_of(parameters["model.encoder"])
+    started, clock = _now(), time.perf_counter()
     try:
-        with _refusals(parameters):
-            _refuse_repetition(folder, overrides, resolved)
-            _refuse_contradiction(overrides)
-            isolated = one_of("isolation", config.isolation, ISOLATIONS) == "process"
+        with _refusals(request.parameters):
+            _refuse_repetition(folder, request.overrides, request.config)
+            _refuse_contradiction(request.overrides)
+            timeout_s = config.point_timeout_s
+            if timeout_s is not None:
+                positive_number("point_timeout_s", timeout_s)
+            isolated = one_of("isolation", config.isolation, ISOLATIONS) == "process" or timeout_s is not None
             processes = _checked_processes(config.processes, isolated)
-        if isolated:
-            part = _in_processes(config, overrides, parameters, processes)
-        else:
-            part = attempt(config, overrides, parameters)
+            neighbours = Neighbours(config.neighbours, _processors(request.config["device"]))
+        with neighbours:
+            started, clock = _now(), time.perf_counter()
+            if isolated:
+                part = _in_processes(config, request, processes, timeout_s)
+            else:
+                part = attempt(config, request.overrides, request.parameters)
+        if neighbours.met and part.status == "ok":
+            part.findings.metrics["timing/neighbours"] = float(neighbours.met)
+            part.findings.verdicts["contended"] = True
     except Exception as error:
         part = _ended(error, Findings())
     record = Record(
         status=part.status,
         reason=part.reason,
-        overrides=overrides,
-        parameters=parameters,
-        config=resolved,
+        **asdict(request),
         environment=part.environment,
         metrics=part.findings.metrics,
         samples=part.findings.samples,
         verdicts=part.findings.verdicts,
-        started=started.isoformat(timespec="milliseconds"),
+        started=started,
         duration_s=time.perf_counter() - clock,
     )
     return Measured(record, part.findings.tables, part.traceback)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _processors(device: Mapping[str, Any]) -> list[str]:
+    """Labels of the processors that a point computes on, where they can be told before the point is checked."""
+    pinned = device["affinity"]
+    known = isinstance(pinned, list) and all(isinstance(processor, int) for processor in pinned)
+    return labels(str(device["type"]), pinned if known else usable_processors())
 
 
 def _checked_processes(processes: int, isolated: bool) -> int:
@@ -143,11 +217,16 @@ def _checked_processes(processes: int, isolated: bool) -> int:
     return processes
 
 
-def _in_processes(config: DictConfig, overrides: list[str], parameters: Mapping[str, Any], processes: int) -> Part:
+def _in_processes(config: DictConfig, request: Request, processes: int, timeout_s: float | None) -> Part:
     """Measure in fresh processes, one after the other; all but the first check and time only."""
     parts: list[Part] = []
+    until = None if timeout_s is None else time.monotonic() + timeout_s
     for index in range(processes):
-        part = in_fresh_process(attempt, config, overrides, parameters, process=index)
+        left_s = None if until is None else max(until - time.monotonic(), 0.0)
+        try:
+            part = within(left_s, attempt, config, request.overrides, request.parameters, process=index)
+        except PointTimeoutError:
+            raise PointTimeoutError(f"no result after {timeout_s:g} s (point_timeout_s)") from None
         if part.status != "ok":
             return part
         parts.append(part)
@@ -185,9 +264,15 @@ def attempt(
 
 def _ended(error: BaseException, findings: Findings) -> Part:
     """What is left of a point that raised."""
-    status, trace = "unsupported" if isinstance(error, UnsupportedError) else "failed", traceback.format_exc()
+    status, trace = _status(error), traceback.format_exc()
     log.info("%s: %s", status, trace)
     return Part(findings, environment.describe(), status, one_line(error), trace)
+
+
+def _status(error: BaseException) -> str:
+    if isinstance(error, PointTimeoutError):
+        return "timeout"
+    return "unsupported" if isinstance(error, UnsupportedError) else "failed"
 
 
 _measured: dict[tuple[Path, str], list[str]] = {}

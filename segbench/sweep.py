@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -14,17 +14,27 @@ from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from segbench import record
+from segbench import record, sweep_folder
 from segbench.axes import count_points, join_families, parse_sweeps, shorten, sweep_overrides, user_overrides
 from segbench.checks import boolean
+from segbench.config import ON_THIS_MACHINE, SWEEP_OVERRIDE, files_of, hydra_value, launcher_of, of_the_point
 from segbench.explain import explain
+from segbench.identity import decisive
+from segbench.interrupts import held_back
 from segbench.progress import Progress
-from segbench.track import SWEEP_OVERRIDE, UNREACHABLE, MlflowTracker, NoTracker, TrackerError
+from segbench.sync import send_missing
+from segbench.track import UNREACHABLE, MlflowTracker, NoTracker, TrackerError
 
 if TYPE_CHECKING:
+    from filelock import FileLock
+
     from segbench.report.report import Report
+    from segbench.resume import Plan
 
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
+FAILURES = {"failed", "timeout", "killed"}
+OUTPUTS = Path("outputs")
+TABLE = "comparison.csv"
 
 
 def guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -58,16 +68,25 @@ class SweepCallback(Callback):
         self.points: int | None = None
         self.swept: set[str] = set()
         self.failed = False
+        self.untracked = False
         self.warned: set[str] = set()
+        self.overrides: list[str] = []
+        self.lock: FileLock | None = None
+        self.plan: Plan | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "progress": None, "tracker": None}  # what belongs to the launching process
+        own = dict.fromkeys(("progress", "tracker", "lock", "plan"))  # what belongs to the launching process
+        return {**self.__dict__, **own}
 
     @guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Prepare the tracker for a single point."""
         if boolean("quick", config.quick):
             refuse("quick=true shortens studies and sweeps: for a point, use timing=quick")
+        if config.resume:
+            refuse(f"resume={config.resume} goes on with a sweep: for a point, repeat the command")
+        sweep_folder.tidy(OUTPUTS)
+        self._claim(Path(config.hydra.run.dir))
         self._prepare(config)
         if self.tracker is None:
             config.tracker.parent_run = UNREACHABLE
@@ -89,16 +108,31 @@ class SweepCallback(Callback):
             sweeps = parse_sweeps(overrides)
         elif config.hydra.runtime.choices.get("family") and "encoder" not in config.model and "model" not in sweeps:
             refuse("family sweeps model.encoder: it needs model=encoder or model=segmenter")
-        self.config = config
-        SweepCallback.running = self
         self.points = count_points(sweeps)
         self.swept = set(sweeps)
+        self.overrides = of_the_point(overrides)
+        sweep_folder.tidy(OUTPUTS)
+        sweep_id = self._open_folder(config)
+        self.config = config
+        SweepCallback.running = self
         self.progress = Progress(self.points)
-        self._prepare(config, overrides)
+        self._prepare(config, sweep_id)
         parent = UNREACHABLE if self.tracker is None else self.run_id
         if parent:
             with open_dict(config):
                 config.hydra.overrides.task.append(SWEEP_OVERRIDE + parent)
+
+    def remaining(self, batch: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+        """The points of a batch that have no record yet which stands for them: all, unless a sweep is resumed."""
+        if self.plan is None:
+            return batch
+        left = self.plan.remaining(batch)
+        print(
+            f"segbench: resume: {self.plan.kept} points keep their records, {len(left)} are measured", file=sys.stderr
+        )
+        if self.progress:
+            self.progress.expect(len(left))
+        return left
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Show which point runs."""
@@ -110,14 +144,14 @@ class SweepCallback(Callback):
         """Show how it ended."""
         if job_return.status is JobStatus.FAILED:
             return  # Hydra raises what the point could not even report
+        job_return.cfg = job_return.hydra_cfg = None  # Hydra keeps what jobs return until a sweep's end
         outcome = job_return.return_value
-        self.failed |= outcome.status == "failed"
-        if outcome.warning and outcome.warning not in self.warned:
-            self.warned.add(outcome.warning)
-            warn(outcome.warning)
-        if outcome.note and outcome.note not in self.warned:
-            self.warned.add(outcome.note)
-            warn(outcome.note)
+        self.failed |= outcome.status in FAILURES
+        self.untracked |= outcome.untracked
+        for warning in outcome.warnings:
+            if warning not in self.warned:
+                self.warned.add(warning)
+                warn(warning)
         if outcome.traceback and self.show_tracebacks:
             print(outcome.traceback, file=sys.stderr)
         if self.progress:
@@ -133,6 +167,7 @@ class SweepCallback(Callback):
         from segbench.report import analysis
         from segbench.report.console import console_width
 
+        self._give_back()
         if kwargs["job_return"].status is JobStatus.FAILED:
             return
         folder = Path(config.hydra.runtime.output_dir)
@@ -142,41 +177,98 @@ class SweepCallback(Callback):
         self._show([found], folder)
         if found.status == "ok" and (folder / record.ANALYSIS_FOLDER).is_dir():
             analysis.print_analysis(folder, found.metrics, Console(width=console_width()))
-        sys.exit({"ok": EXIT_OK, "failed": EXIT_FAILED}.get(found.status, EXIT_REFUSED))
+        sys.exit(EXIT_OK if found.status == "ok" else EXIT_FAILED if found.status in FAILURES else EXIT_REFUSED)
 
     @guarded
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Print the comparison, close the sweep's run and exit by how the points ended."""
         statuses = self._finish(config)
         whole = self.points is None or len(statuses) >= self.points
-        sys.exit(EXIT_OK if whole and not self.failed and "failed" not in statuses else EXIT_FAILED)
+        sys.exit(EXIT_OK if whole and not self.failed and FAILURES.isdisjoint(statuses) else EXIT_FAILED)
 
     def stopped(self, why: str) -> None:
         """Report what was measured before the sweep was stopped."""
         if self.config is not None:
-            done = len(self._finish(self.config, killed=True))
-            if done:
-                total = self.points or "the"
-                print(f"segbench: {why}: {done} of {total} points are measured and kept", file=sys.stderr)
+            statuses = self._finish(self.config, why)
+            if done := sum(status != "killed" for status in statuses):
+                total, folder = self.points or "the", self.config.hydra.sweep.dir
+                print(
+                    f"segbench: {why}: {done} of {total} points are measured and kept; resume={folder} goes on with "
+                    "the others",
+                    file=sys.stderr,
+                )
 
     def _varying(self, config: DictConfig) -> list[str]:
         """The overrides of a job that differ between the points of the sweep."""
         typed = user_overrides(config)
         return [override for override in typed if override.partition("=")[0] in self.swept] or typed
 
-    def _prepare(self, config: DictConfig, overrides: list[str] | None = None) -> None:
-        """Open the tracker, and the sweep's run where `overrides` are given; warn where it cannot be used."""
+    def _claim(self, folder: Path) -> None:
+        """Take a folder for as long as this command runs."""
+        try:
+            self.lock = sweep_folder.claim(folder)
+        except sweep_folder.BusyError as error:
+            refuse(str(error))
+
+    def _give_back(self) -> None:
+        if self.lock:
+            sweep_folder.give_back(self.lock)
+            self.lock = None
+
+    def _open_folder(self, config: DictConfig) -> str:
+        """Take the sweep's folder, the one that is resumed or a new one; returns the sweep's id."""
+        command = decisive(self.overrides)
+        folder = self._resumed(config, command) if config.resume else None
+        if folder:
+            with open_dict(config):
+                config.hydra.sweep.dir = str(folder)
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={hydra_value(str(folder))}")
+        self._claim(Path(config.hydra.sweep.dir))
+        sweep = sweep_folder.open_sweep(Path(config.hydra.sweep.dir), command)
+        if folder:
+            self._plan(config, folder)
+        return sweep.id
+
+    def _resumed(self, config: DictConfig, command: list[str]) -> Path | None:
+        """The folder of the sweep that `resume` asks for; `None` where there is none of the same command."""
+        if config.resume is True:
+            found = sweep_folder.newest(Path(config.hydra.sweep.dir).parent, command)
+            if found is None:
+                print("segbench: resume: no sweep of this command is there, a new one begins", file=sys.stderr)
+            return found
+        folder = Path(str(config.resume))
+        if not any((folder / name).is_file() for name in (sweep_folder.STATE, "multirun.yaml")):
+            refuse(f"resume={config.resume} is not allowed: use true, or the folder of a sweep")
+        return folder
+
+    def _plan(self, config: DictConfig, folder: Path) -> None:
+        """Find out what is left of a sweep that was stopped."""
+        from segbench import environment
+        from segbench.resume import Plan, Rule
+
+        asked = OmegaConf.to_container(OmegaConf.masked_copy(config, ["retry", "point_timeout_s"]))
+        assert isinstance(asked, dict)
+        runtime = config.hydra.runtime
+        try:
+            rule = Rule.of({str(key): value for key, value in asked.items()}, launcher_of(runtime.choices))
+        except ValueError as error:
+            refuse(str(error))
+        sweep_folder.mark_killed(folder, elsewhere=True)
+        self.plan = Plan(folder, rule, files_of(runtime.config_sources), environment.describe())
+
+    def _prepare(self, config: DictConfig, sweep_id: str | None = None) -> None:
+        """Open the tracker, and the run of the sweep `sweep_id`; warn where it cannot be used."""
         tracker = instantiate(config.tracker)
         try:
             tracker.prepare()
-            if overrides is not None:
+            if sweep_id is not None:
                 study = config.hydra.runtime.choices.get("study")
-                self.run_id = tracker.start_sweep(study or " ".join(overrides), overrides)
+                self.run_id = tracker.start_sweep(study or " ".join(self.overrides), self.overrides, sweep_id)
             self.tracker = tracker
         except TrackerError as error:
             warn(f"{error}. Records are kept in the output folder.")
 
-    def _finish(self, config: DictConfig, killed: bool = False) -> list[str]:
+    def _finish(self, config: DictConfig, why: str | None = None) -> list[str]:
         """Show the comparison of all points on disk, write it and track it; returns the points' statuses."""
         from segbench.report.comparison import comparison, headline
 
@@ -184,22 +276,23 @@ class SweepCallback(Callback):
         if self.progress:
             self.progress.close()
         folder = Path(config.hydra.sweep.dir)
+        if why:
+            sweep_folder.mark_killed(folder, f"the sweep was {why} before this point had a result")
         points, broken = record.load_sweep(folder)
         for reason in broken:
             warn(reason)
         records = [found for _, found in points]
-        table = folder / "comparison.csv"
         if records:
             try:
-                record.write_text(comparison(points).to_csv(index=False), table)
+                record.write_text(comparison(points).to_csv(index=False), folder / TABLE)
             except OSError as error:
                 warn(explain(error))
                 self.failed = True
         report = self._report(folder) if records and config.report is not None else None
-        if self.tracker and self.run_id:
-            figures = headline(records) | (report.headline if report else {})
-            self._track(records, [table, folder / record.REPORT_FOLDER], figures, killed)
-        if records or not killed:
+        figures = headline(records) | (report.headline if report else {})
+        self._track(config, points, figures, bool(why))
+        self._give_back()
+        if records or not why:
             self._show(records, folder, report)
         return [found.status for found in records]
 
@@ -225,14 +318,26 @@ class SweepCallback(Callback):
             self.failed = True
             return None
 
-    def _track(self, records: list[record.Record], files: list[Path], metrics: dict[str, float], killed: bool) -> None:
+    def _track(
+        self, config: DictConfig, points: list[tuple[str, record.Record]], metrics: dict[str, float], killed: bool
+    ) -> None:
+        """Send what the tracker lacks, and close the sweep's run."""
         from segbench.report.console import markdown
 
-        assert self.tracker and self.run_id
+        folder = Path(config.hydra.sweep.dir)
+        if self.tracker is None and points:  # it may be back
+            self._prepare(config, sweep_folder.open_sweep(folder, []).id)
+            self.untracked = True
+        if self.tracker is None or self.run_id is None:
+            return
+        files = [folder / TABLE, folder / record.REPORT_FOLDER]
         try:
-            self.tracker.finish_sweep(self.run_id, files, markdown(records), metrics, killed)
+            with held_back():
+                if self.untracked or self.plan or launcher_of(config.hydra.runtime.choices) not in ON_THIS_MACHINE:
+                    send_missing(self.tracker, [folder / name for name, _ in points], self.run_id)
+                self.tracker.finish_sweep(self.run_id, files, markdown([found for _, found in points]), metrics, killed)
         except TrackerError as error:
-            warn(str(error))
+            warn(f"{error}. Records are kept in the output folder: scripts/sync.py {folder} sends what is missing.")
             self.tracker = None
 
     def _show(self, records: list[record.Record], folder: Path, report: Report | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 import os
 import sqlite3
@@ -14,10 +15,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from segbench.record import ANALYSIS_FOLDER, FILE_NAME, Record
+from filelock import FileLock
 
-SWEEP_OVERRIDE = "tracker.parent_run="
-"""Override by which a sweep hands its run to its points; it is not the user's and stays out of records."""
+from segbench.processes import is_gone, this_process
+from segbench.record import ANALYSIS_FOLDER, FILE_NAME, Record, id_of
+
+SWEEP_TAG, RECORD_TAG = "segbench.sweep", "segbench.record"
+"""Ids of a sweep and of a point's record: by them what was sent is found again."""
+OWNER_TAG, INCOMPLETE_TAG = "segbench.owner", "segbench.incomplete"
+"""The process that will end a run, and the mark of a run that nobody ended."""
+RUN_STATUSES = {"failed": "FAILED", "timeout": "FAILED", "killed": "KILLED"}
+RUNS_A_PAGE = 1000
 UNREACHABLE = "unreachable"
 """Stands for the sweep's run where the store could not be used: its points do not try again."""
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -41,11 +49,18 @@ class NoTracker:
     def prepare(self) -> None:
         """Nothing to prepare."""
 
-    def start_sweep(self, name: str, overrides: Sequence[str]) -> None:
+    def start_sweep(self, name: str, overrides: Sequence[str], sweep_id: str) -> None:
         """No run of its own."""
 
     def log_point(self, record: Record, folder: Path) -> None:
         """Nothing to send."""
+
+    def supersede(self, record_id: str) -> None:
+        """Nothing was sent."""
+
+    def missing(self, folders: Sequence[Path], run_id: str | None) -> list[Path]:
+        """Nothing is ever missing."""
+        return []
 
     def finish_sweep(
         self, run_id: str, files: Sequence[Path], table: str, metrics: Mapping[str, float], killed: bool = False
@@ -74,17 +89,24 @@ class MlflowTracker:
         return _experiment_id(self.uri, self.experiment)
 
     def prepare(self) -> None:
-        """Create or open the store and the experiment, in one process, before points need them."""
-        with self._explained():
+        """Create or open the store and the experiment, and close the runs of processes that are no more."""
+        with self._explained(), self._alone_in_file():
             self._check_file()
             _ = self._experiment_id
+            for run in self._runs("attributes.status = 'RUNNING'"):
+                if _is_left_behind(run):
+                    self._close(run)
 
-    def start_sweep(self, name: str, overrides: Sequence[str]) -> str:
-        """Create the sweep's run and return its id."""
+    def start_sweep(self, name: str, overrides: Sequence[str], sweep_id: str) -> str:
+        """Create the run of a sweep, or open the one that it already has, and return its id."""
         with self._explained():
-            tags = {"segbench.kind": "sweep", "segbench.overrides": " ".join(overrides), **_source()}
-            run = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
-            return str(run.info.run_id)
+            for run in self._runs(f"tags.{SWEEP_TAG} = '{sweep_id}'"):
+                self._client.set_tag(run.info.run_id, OWNER_TAG, _owner())
+                self._client.update_run(run.info.run_id, status="RUNNING")
+                return str(run.info.run_id)
+            tags = {"segbench.kind": "sweep", "segbench.overrides": " ".join(overrides), SWEEP_TAG: sweep_id}
+            tags |= {OWNER_TAG: _owner(), **_source()}
+            return str(self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id)
 
     def log_point(self, record: Record, folder: Path) -> None:
         """Send one point: parameters to compare by, metrics, tags, and record, configuration and analysis as files."""
@@ -94,17 +116,73 @@ class MlflowTracker:
             run = self._client.create_run(
                 self._experiment_id,
                 start_time=_started_ms(record),
-                tags=self._tags(record),
+                tags=self._tags(record) | {RECORD_TAG: id_of(folder)},
                 run_name=_point_name(record),
             )
-            self._log_values(run.info.run_id, record)
-            self._client.log_text(run.info.run_id, (folder / FILE_NAME).read_text(encoding="utf-8"), FILE_NAME)
-            self._client.log_dict(run.info.run_id, record.config, "config.yaml")
-            if (folder / ANALYSIS_FOLDER).is_dir():
-                self._client.log_artifacts(run.info.run_id, str(folder / ANALYSIS_FOLDER), ANALYSIS_FOLDER)
-            status = "FAILED" if record.status == "failed" else "FINISHED"
-            ended_ms = _started_ms(record) + round(1000 * record.duration_s)
-            self._client.set_terminated(run.info.run_id, status, end_time=ended_ms)
+            self._fill(run.info.run_id, record, folder)
+
+    def _fill(self, run_id: str, record: Record, folder: Path) -> None:
+        """Send what belongs into a run and end it; what it already has is sent again without being doubled."""
+        self._log_values(run_id, record)
+        self._client.log_text(run_id, (folder / FILE_NAME).read_text(encoding="utf-8"), FILE_NAME)
+        self._client.log_dict(run_id, record.config, "config.yaml")
+        if (folder / ANALYSIS_FOLDER).is_dir():
+            self._client.log_artifacts(run_id, str(folder / ANALYSIS_FOLDER), ANALYSIS_FOLDER)
+        ended_ms = _started_ms(record) + round(1000 * record.duration_s)
+        self._client.set_terminated(run_id, RUN_STATUSES.get(record.status, "FINISHED"), end_time=ended_ms)
+
+    def missing(self, folders: Sequence[Path], run_id: str | None) -> list[Path]:
+        """Those of the points' folders whose records have no whole run below `run_id`; all of them without it."""
+        if run_id is None:
+            return list(folders)
+        with self._explained():
+            children = self._runs(f"tags.mlflow.parentRunId = '{run_id}'")
+            whole = {run.data.tags.get(RECORD_TAG) for run in children if _is_whole(run)}
+            return [folder for folder in folders if id_of(folder) not in whole]
+
+    def complete_point(self, record: Record, folder: Path) -> bool:
+        """Send a point that may have been sent before, in part or whole; returns whether anything was to be sent."""
+        with self._explained():
+            runs = self._runs(f"tags.{RECORD_TAG} = '{id_of(folder)}'")
+            if not runs:
+                self.log_point(record, folder)
+                return True
+            run_id = runs[0].info.run_id
+            if self.parent_run and runs[0].data.tags.get("mlflow.parentRunId") != self.parent_run:
+                self._client.set_tag(run_id, "mlflow.parentRunId", self.parent_run)
+            if _is_whole(runs[0]):
+                return False
+            self._client.update_run(run_id, status="RUNNING")
+            self._fill(run_id, record, folder)
+            if INCOMPLETE_TAG in runs[0].data.tags:
+                self._client.delete_tag(run_id, INCOMPLETE_TAG)
+            return True
+
+    def supersede(self, record_id: str) -> None:
+        """A later measurement took a record's place: a killed point's run goes, any other is marked."""
+        with self._explained():
+            for run in self._runs(f"tags.{RECORD_TAG} = '{record_id}'"):
+                if run.data.tags.get("segbench.status") == "killed":
+                    self._client.delete_run(run.info.run_id)
+                else:
+                    self._client.set_tag(run.info.run_id, "segbench.superseded", "true")
+
+    def _runs(self, wanted: str) -> list[Any]:
+        """All runs of the experiment that a filter describes."""
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment_id], wanted, max_results=RUNS_A_PAGE, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _close(self, run: Any) -> None:
+        """End the run of a process that is no more; a point's is not whole."""
+        if run.data.tags.get("segbench.kind") == "point":
+            self._client.set_tag(run.info.run_id, INCOMPLETE_TAG, "true")
+        self._client.set_terminated(run.info.run_id, "KILLED")
 
     def finish_sweep(
         self, run_id: str, files: Sequence[Path], table: str, metrics: Mapping[str, float], killed: bool = False
@@ -127,8 +205,8 @@ class MlflowTracker:
     def _end_children(self, run_id: str) -> None:
         """Close the runs of points that were being sent when the sweep was stopped."""
         left = f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'RUNNING'"
-        for child in self._client.search_runs([self._experiment_id], left):
-            self._client.set_terminated(child.info.run_id, "KILLED")
+        for child in self._runs(left):
+            self._close(child)
 
     def where(self, run_id: str | None) -> list[str]:
         """Lines that say how to look at a sweep's runs in the browser."""
@@ -158,6 +236,7 @@ class MlflowTracker:
             "segbench.machine": str(record.environment.get("host")),
             "segbench.cpu": str(record.environment.get("cpu")),
             "segbench.overrides": " ".join(record.overrides),
+            OWNER_TAG: _owner(),
             **_source(),
         }
         if commit := record.environment.get("commit"):
@@ -175,6 +254,16 @@ class MlflowTracker:
         metrics = [Metric(name, value, _started_ms(record), 0) for name, value in record.metrics.items()]
         params = [Param(name, str(value)) for name, value in record.parameters.items()]
         self._client.log_batch(run_id, metrics=metrics, params=params)
+
+    @contextmanager
+    def _alone_in_file(self) -> Iterator[None]:
+        """Only one process at a time prepares a SQLite file: several would leave it without some of its tables."""
+        if not self.uri.startswith("sqlite:///"):
+            yield
+            return
+        path = Path(self.uri.removeprefix("sqlite:///"))
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            yield
 
     def _check_file(self) -> None:
         """Raise at once where the SQLite file is none: MLflow itself would retry for minutes."""
@@ -238,6 +327,24 @@ def _shortened(table: str) -> str:
 def _source() -> dict[str, str]:
     """What MLflow's own pages show as the origin of a run."""
     return {"mlflow.source.name": "segbench", "mlflow.source.type": "LOCAL", "mlflow.user": getpass.getuser()}
+
+
+def _owner() -> str:
+    """This process, for a run's tag."""
+    return json.dumps(this_process())
+
+
+def _is_left_behind(run: Any) -> bool:
+    """Whether the process that should end a run has ended itself."""
+    try:
+        return is_gone(json.loads(run.data.tags[OWNER_TAG]))
+    except (KeyError, ValueError, TypeError):  # not a run of ours, or of an older version
+        return False
+
+
+def _is_whole(run: Any) -> bool:
+    """Whether everything of a point was sent into its run."""
+    return run.info.status != "RUNNING" and INCOMPLETE_TAG not in run.data.tags
 
 
 def _started_ms(record: Record) -> int:

@@ -23,7 +23,7 @@ from segbench.measure.gpu import THROTTLING, gpu_evidence, read_state
 from segbench.measure.process_memory import peak_rss_delta_bytes
 from segbench.measure.statistics import over_processes
 from segbench.prepare import composed
-from segbench.runner import measure_point
+from segbench.runner import measure_point, understand
 
 TINY = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=12", "device.threads=1", "tracker=none")
 MODULES = """
@@ -213,7 +213,8 @@ def test_several_processes_give_intervals_over_processes(segbench_in: CommandLin
 )
 def test_bad_requests_are_one_sentence(overrides: list[str], said: str, tmp_path: Path) -> None:
     typed = [*overrides, *TINY]
-    measured = measure_point(composed(typed), typed, {}, tmp_path)
+    config = composed(typed)
+    measured = measure_point(config, understand(config, typed, {}), tmp_path)
     assert measured.record.status == "unsupported"
     assert measured.record.reason is not None and said in measured.record.reason
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 SWEEP_FILE = "multirun.yaml"
-LEFT_OUT = ("tracker", "hydra")
+LEFT_OUT = ("tracker", "hydra", "resume", "retry")
 """Beginnings of overrides that say how and where a sweep runs and not what it measures; some may be secret."""
 
 

@@ -1,0 +1,28 @@
+"""Processes by what tells them apart for good: the machine, the number, and the time they were created."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+
+
+def this_process() -> dict[str, Any]:
+    """This process, as `is_alive` knows it again."""
+    process = psutil.Process()
+    return {"host": socket.gethostname(), "pid": process.pid, "created": process.create_time()}
+
+
+def is_alive(process: Mapping[str, Any]) -> bool:
+    """Whether a process of this machine still runs, and no other under its number."""
+    try:
+        return bool(abs(psutil.Process(int(process["pid"])).create_time() - float(process["created"])) < 1)
+    except psutil.Error:
+        return False
+
+
+def is_gone(process: Mapping[str, Any]) -> bool:
+    """Whether a process has certainly ended; of another machine's nothing is certain."""
+    return process["host"] == socket.gethostname() and not is_alive(process)
