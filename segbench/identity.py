@@ -136,6 +136,8 @@ def _targets(node: Any) -> Iterator[str]:
 def _sources_of(target: str) -> list[Path]:
     """The source files of the user's module or package that `target` is in; none for an installed package."""
     top = target.partition(".")[0]
+    if not top.isidentifier():
+        return []
     for folder in (Path.cwd(), *map(Path, sys.path)):
         if (folder / f"{top}.py").is_file():
             return [] if _is_installed(folder) else [folder / f"{top}.py"]

@@ -16,9 +16,10 @@ def this_process() -> dict[str, Any]:
 
 
 def is_alive(process: Mapping[str, Any]) -> bool:
-    """Whether a process of this machine still runs, and no other under its number."""
+    """Whether a process of this machine still runs, and no other under its number; a zombie has ended."""
     try:
-        return bool(abs(psutil.Process(int(process["pid"])).create_time() - float(process["created"])) < 1)
+        found = psutil.Process(int(process["pid"]))
+        return abs(found.create_time() - float(process["created"])) < 1 and found.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 

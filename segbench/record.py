@@ -16,6 +16,8 @@ SCHEMA_VERSION = 1
 FILE_NAME = "record.json"
 ANALYSIS_FOLDER = "analysis"
 """Tables and plots of a point, beside its record."""
+TABLE = "comparison.csv"
+"""Every parameter and metric of a sweep's points, in its folder."""
 REPORT_FOLDER, REPORT_PAGE = "report", "report.html"
 """A study's report, in the folder of its sweep."""
 STATUSES = ("ok", "failed", "unsupported", "timeout", "killed")

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
 FAILURES = {"failed", "timeout", "killed"}
 OUTPUTS = Path("outputs")
-TABLE = "comparison.csv"
 
 
 def guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -207,7 +206,7 @@ class SweepCallback(Callback):
         """Take a folder for as long as this command runs."""
         try:
             self.lock = sweep_folder.claim(folder)
-        except sweep_folder.BusyError as error:
+        except (sweep_folder.BusyError, ValueError) as error:
             refuse(str(error))
 
     def _give_back(self) -> None:
@@ -284,7 +283,7 @@ class SweepCallback(Callback):
         records = [found for _, found in points]
         if records:
             try:
-                record.write_text(comparison(points).to_csv(index=False), folder / TABLE)
+                record.write_text(comparison(points).to_csv(index=False), folder / record.TABLE)
             except OSError as error:
                 warn(explain(error))
                 self.failed = True
@@ -330,7 +329,7 @@ class SweepCallback(Callback):
             self.untracked = True
         if self.tracker is None or self.run_id is None:
             return
-        files = [folder / TABLE, folder / record.REPORT_FOLDER]
+        files = [folder / record.TABLE, folder / record.REPORT_FOLDER]
         try:
             with held_back():
                 if self.untracked or self.plan or launcher_of(config.hydra.runtime.choices) not in ON_THIS_MACHINE:

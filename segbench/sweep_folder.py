@@ -34,8 +34,14 @@ class Sweep:
 
 
 def claim(folder: Path) -> FileLock:
-    """Take the folder for this process until it ends or calls `give_back`. `BusyError` where another has it."""
+    """Take the folder for this process until it ends or calls `give_back`.
+
+    Raises `BusyError` where another has it, and `ValueError` for a link in it: what is written there stays there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    links = [path for path in folder.rglob("*") if path.is_symlink()]
+    if links:
+        raise ValueError(f"{links[0]} is a link: a folder with links cannot be worked in, copy what they stand for")
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -81,10 +87,7 @@ def newest(folder: Path, command: Sequence[str]) -> Path | None:
 
 def begin(folder: Path, point: Mapping[str, Any]) -> None:
     """Note in a point's folder that it is being measured; `point` are the parts of its record that are known."""
-    text = json.dumps({"process": this_process(), "point": point}, default=str)
-    temporary = folder / f".{BEGUN}"
-    temporary.write_text(text, encoding="utf-8")  # not forced to the disk: it is for processes that die, not for it
-    temporary.replace(folder / BEGUN)
+    record.write_json({"process": this_process(), "point": point}, folder / BEGUN)
 
 
 def end(folder: Path) -> None:
@@ -103,6 +106,8 @@ def mark_killed(folder: Path, reason: str = KILLED, elsewhere: bool = False) -> 
 
 def _mark_killed(note: Path, reason: str, elsewhere: bool) -> bool:
     point = note.parent
+    for unwritten in [*point.glob(f".{record.FILE_NAME}.*"), *point.glob(f".{BEGUN}.*")]:
+        unwritten.unlink(missing_ok=True)
     if _is_whole(point / record.FILE_NAME):
         end(point)
         return False

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from segbench.interrupts import held_back
-from segbench.record import FILE_NAME, load
-from segbench.sweep_folder import STATE
+from segbench.record import FILE_NAME, REPORT_FOLDER, TABLE, Record, load, load_sweep
+from segbench.sweep_folder import STATE, claim, give_back, mark_killed, open_sweep
 from segbench.track import MlflowTracker, NoTracker
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How many records a folder has, how many of them were sent now, and why others cannot be read."""
+
+    records: int
+    now: int
+    broken: list[str]
 
 
 def send_missing(
@@ -33,9 +43,47 @@ def send_missing(
     return count
 
 
+def send_folder(tracker: MlflowTracker, folder: Path, sent: Callable[[], None] = lambda: None) -> Sent:
+    """Send what a tracker lacks of a sweep or of a single point, and close the sweep's run.
+
+    Raises `BusyError` where a sweep runs in the folder, `TrackerError` where the tracker cannot be used, and
+    `ValueError` where the record of a single point is not whole.
+    """
+    lock = claim(folder)
+    try:
+        mark_killed(folder)
+        if (folder / FILE_NAME).is_file():
+            load(folder / FILE_NAME)
+            return Sent(1, send_missing(tracker, [folder], None, sent), [])
+        points, broken = load_sweep(folder)
+        if not points:
+            return Sent(0, 0, broken)
+        run_id = _open_run(tracker, folder)
+        count = send_missing(tracker, [folder / name for name, _ in points], run_id, sent)
+        with held_back():
+            _close_run(tracker, folder, run_id, [record for _, record in points])
+        return Sent(len(points), count, broken)
+    finally:
+        give_back(lock)
+
+
+def _open_run(tracker: MlflowTracker, folder: Path) -> str:
+    sweep = open_sweep(folder, [])
+    study = next((word.partition("=")[2] for word in sweep.command if word.startswith("study=")), None)
+    return tracker.start_sweep(study or " ".join(sweep.command) or folder.name, sweep.command, sweep.id)
+
+
+def _close_run(tracker: MlflowTracker, folder: Path, run_id: str, records: list[Record]) -> None:
+    from segbench.report.comparison import headline
+    from segbench.report.console import markdown
+
+    killed = any(record.status == "killed" for record in records)
+    tracker.finish_sweep(run_id, [folder / TABLE, folder / REPORT_FOLDER], markdown(records), headline(records), killed)
+
+
 def sweeps_in(folder: Path) -> Iterator[Path]:
     """The folders of sweeps and single points at and below a folder, in order."""
-    if (folder / STATE).is_file() or (folder / "multirun.yaml").is_file() or (folder / FILE_NAME).is_file():
+    if any((folder / name).is_file() for name in (STATE, "multirun.yaml")) or (folder / ".hydra").is_dir():
         yield folder
         return
     for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
