@@ -115,9 +115,7 @@ def _detail(record: Record) -> str:
     return record.reason or f"{record.metrics['latency_ms/median']:.4g} ms"
 
 
-def _hand_on(
-    config: DictConfig, measured: Measured, folder: Path, replaced: str | None
-) -> tuple[tuple[str, ...], bool]:
+def _hand_on(config: DictConfig, measured: Measured, folder: Path, replaced: bool) -> tuple[tuple[str, ...], bool]:
     """Write the analysis and send the record; returns what went wrong, and whether the tracker lacks the record."""
     warnings = []
     if measured.tables:
@@ -128,9 +126,9 @@ def _hand_on(
             log.warning("%s: %s", warnings[0], traceback.format_exc())
     try:
         tracker = instantiate(config.tracker)
-        tracker.log_point(measured.record, folder)
         if replaced:
-            tracker.supersede(replaced)
+            tracker.supersede(folder)
+        tracker.log_point(measured.record, folder)
     except TrackerError as error:
         log.warning("not tracked: %s", error)
         return (*warnings, str(error)), True
@@ -176,11 +174,12 @@ def measure_point(config: DictConfig, request: Request, folder: Path) -> Measure
                 part = _in_processes(config, request, processes, timeout_s)
             else:
                 part = attempt(config, request.overrides, request.parameters)
+            duration_s = time.perf_counter() - clock
         if neighbours.met and part.status == "ok":
             part.findings.metrics["timing/neighbours"] = float(neighbours.met)
             part.findings.verdicts["contended"] = True
     except Exception as error:
-        part = _ended(error, Findings())
+        part, duration_s = _ended(error, Findings()), time.perf_counter() - clock
     record = Record(
         status=part.status,
         reason=part.reason,
@@ -190,7 +189,7 @@ def measure_point(config: DictConfig, request: Request, folder: Path) -> Measure
         samples=part.findings.samples,
         verdicts=part.findings.verdicts,
         started=started,
-        duration_s=time.perf_counter() - clock,
+        duration_s=duration_s,
     )
     return Measured(record, part.findings.tables, part.traceback)
 

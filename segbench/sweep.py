@@ -6,6 +6,7 @@ import functools
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -276,7 +277,8 @@ class SweepCallback(Callback):
             self.progress.close()
         folder = Path(config.hydra.sweep.dir)
         if why:
-            sweep_folder.mark_killed(folder, f"the sweep was {why} before this point had a result")
+            with suppress(OSError):  # a full disk, of which the points have told
+                sweep_folder.mark_killed(folder, f"the sweep was {why} before this point had a result")
         points, broken = record.load_sweep(folder)
         for reason in broken:
             warn(reason)

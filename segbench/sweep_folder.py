@@ -135,22 +135,21 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def supersede(point: Path) -> str | None:
+def supersede(point: Path) -> bool:
     """Move what a point's folder has of an earlier measurement aside, to the sweep's folder of superseded points.
 
-    Returns the id of the record that was there.
+    Returns whether there was something.
     """
     old = [point / name for name in (record.FILE_NAME, record.ANALYSIS_FOLDER) if (point / name).exists()]
     if not old:
-        return None
-    replaced = record.id_of(point) if (point / record.FILE_NAME).exists() else None
+        return False
     parent = point.parent / SUPERSEDED
     number = 1 + sum(1 for _ in parent.glob(f"{point.name}-*"))
     aside = parent / f"{point.name}-{number}"
     aside.mkdir(parents=True, exist_ok=True)
     for path in old:
         path.replace(aside / path.name)
-    return replaced
+    return True
 
 
 def unfinished(outputs: Path) -> list[Path]:

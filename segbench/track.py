@@ -20,8 +20,8 @@ from filelock import FileLock
 from segbench.processes import is_gone, this_process
 from segbench.record import ANALYSIS_FOLDER, FILE_NAME, Record, id_of
 
-SWEEP_TAG, RECORD_TAG = "segbench.sweep", "segbench.record"
-"""Ids of a sweep and of a point's record: by them what was sent is found again."""
+SWEEP_TAG, RECORD_TAG, POINT_TAG = "segbench.sweep", "segbench.record", "segbench.point"
+"""Ids of a sweep and of a point's record, and the name of its folder: by them what was sent is found again."""
 OWNER_TAG, INCOMPLETE_TAG = "segbench.owner", "segbench.incomplete"
 """The process that will end a run, and the mark of a run that nobody ended."""
 RUN_STATUSES = {"failed": "FAILED", "timeout": "FAILED", "killed": "KILLED"}
@@ -55,7 +55,7 @@ class NoTracker:
     def log_point(self, record: Record, folder: Path) -> None:
         """Nothing to send."""
 
-    def supersede(self, record_id: str) -> None:
+    def supersede(self, folder: Path) -> None:
         """Nothing was sent."""
 
     def missing(self, folders: Sequence[Path], run_id: str | None) -> list[Path]:
@@ -116,7 +116,7 @@ class MlflowTracker:
             run = self._client.create_run(
                 self._experiment_id,
                 start_time=_started_ms(record),
-                tags=self._tags(record) | {RECORD_TAG: id_of(folder)},
+                tags=self._tags(record) | {RECORD_TAG: id_of(folder), POINT_TAG: folder.name},
                 run_name=_point_name(record),
             )
             self._fill(run.info.run_id, record, folder)
@@ -158,10 +158,13 @@ class MlflowTracker:
                 self._client.delete_tag(run_id, INCOMPLETE_TAG)
             return True
 
-    def supersede(self, record_id: str) -> None:
-        """A later measurement took a record's place: a killed point's run goes, any other is marked."""
+    def supersede(self, folder: Path) -> None:
+        """A later measurement takes the place of a point's record: a killed point's run goes, any other is marked."""
+        if self.parent_run is None or self.parent_run == UNREACHABLE:
+            return
         with self._explained():
-            for run in self._runs(f"tags.{RECORD_TAG} = '{record_id}'"):
+            mine = f"tags.mlflow.parentRunId = '{self.parent_run}' and tags.{POINT_TAG} = '{folder.name}'"
+            for run in self._runs(mine):
                 if run.data.tags.get("segbench.status") == "killed":
                     self._client.delete_run(run.info.run_id)
                 else:
@@ -199,7 +202,8 @@ class MlflowTracker:
                     self._client.log_artifact(run_id, str(file))
             if killed:
                 self._end_children(run_id)
-            ended = "KILLED" if killed else "FAILED" if metrics.get("points/failed") else "FINISHED"
+            failed = any(metrics.get(f"points/{status}") for status in RUN_STATUSES)
+            ended = "KILLED" if killed else "FAILED" if failed else "FINISHED"
             self._client.set_terminated(run_id, ended)
 
     def _end_children(self, run_id: str) -> None:
