@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Any
 
 from segbench.studies import expand, run_all, with_quick
@@ -43,6 +44,7 @@ def _compose_and_run(show_tracebacks: bool) -> None:
         return run(config)
 
     SweepCallback.show_tracebacks = show_tracebacks
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
     hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(point)()
 
 

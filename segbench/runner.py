@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from segbench import environment
 from segbench.checks import UnsupportedError, one_of, positive_int
+from segbench.clusters import place
 from segbench.config import POINT_KEYS, family_of, unused_note, used_parameters
 from segbench.execute import forget_earlier_points
 from segbench.findings import Findings, combine
@@ -122,7 +123,7 @@ def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str
         overrides=overrides,
         parameters=parameters,
         config=resolved,
-        environment=part.environment,
+        environment={**part.environment, "launcher": choices.get("hydra/launcher"), **place()},
         metrics=part.findings.metrics,
         samples=part.findings.samples,
         verdicts=part.findings.verdicts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -17,12 +17,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from segbench import record
 from segbench.axes import count_points, join_families, parse_sweeps, shorten, sweep_overrides, user_overrides
 from segbench.checks import boolean
+from segbench.clusters import why_not
 from segbench.explain import explain
 from segbench.progress import Progress
 from segbench.track import SWEEP_OVERRIDE, UNREACHABLE, MlflowTracker, NoTracker, TrackerError
 
 if TYPE_CHECKING:
     from segbench.report.report import Report
+    from segbench.runner import Outcome
 
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
 
@@ -75,6 +77,8 @@ class SweepCallback(Callback):
     @guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Count the points, prepare the tracker, open the sweep's run and hand it to the points."""
+        if reason := why_not(config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher._target_):
+            refuse(reason)
         if config.report is not None:
             self._check_report(config)
         if boolean("quick", config.quick):
@@ -103,14 +107,27 @@ class SweepCallback(Callback):
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Show which point runs."""
         if self.progress:
-            self.progress.begin(" ".join(self._varying(config)))
+            self.progress.begin(self._name(user_overrides(config)))
 
     @guarded
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         """Show how it ended."""
         if job_return.status is JobStatus.FAILED:
             return  # Hydra raises what the point could not even report
-        outcome = job_return.return_value
+        self._show_outcome(job_return.return_value)
+
+    def point_ended(self, outcome: Outcome, overrides: Sequence[str]) -> None:
+        """Show how a point ended that another process measured."""
+        if self.progress:
+            self.progress.begin(self._name(overrides))
+        self._show_outcome(outcome)
+
+    def say(self, message: str) -> None:
+        """One line beside the progress."""
+        if self.progress:
+            self.progress.console.print(f"segbench: {message}", markup=False, highlight=False, soft_wrap=True)
+
+    def _show_outcome(self, outcome: Outcome) -> None:
         self.failed |= outcome.status == "failed"
         if outcome.warning and outcome.warning not in self.warned:
             self.warned.add(outcome.warning)
@@ -159,10 +176,9 @@ class SweepCallback(Callback):
                 total = self.points or "the"
                 print(f"segbench: {why}: {done} of {total} points are measured and kept", file=sys.stderr)
 
-    def _varying(self, config: DictConfig) -> list[str]:
-        """The overrides of a job that differ between the points of the sweep."""
-        typed = user_overrides(config)
-        return [override for override in typed if override.partition("=")[0] in self.swept] or typed
+    def _name(self, overrides: Sequence[str]) -> str:
+        """A point's overrides, as far as they differ between the points of the sweep."""
+        return " ".join([o for o in overrides if o.partition("=")[0] in self.swept] or overrides)
 
     def _prepare(self, config: DictConfig, overrides: list[str] | None = None) -> None:
         """Open the tracker, and the sweep's run where `overrides` are given; warn where it cannot be used."""
