@@ -8,6 +8,8 @@ nothing else to do meanwhile, and every point is waited for.
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from segbench.clusters import RAY_NODE
 
 POLL_S = 2.0
 """Between two looks for nodes that came or went."""
+CONNECT_S = 10.0
+"""Up to so long may the cluster's head take to answer."""
 
 
 class RayLauncher(ClusterLauncher):
@@ -38,8 +42,9 @@ class RayLauncher(ClusterLauncher):
 
         self.make_sweep_folder()
         try:
+            _reach(self.init.get("address"))
             ray.init(**self.init)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise HydraException(f"hydra/launcher=ray needs a running Ray cluster: {last_line(error)}") from error
         try:
             configs = [self._compose(overrides, initial_job_idx + i) for i, overrides in enumerate(job_overrides)]
@@ -103,6 +108,17 @@ def measure_in(
     return result
 
 
+def _reach(address: str | None) -> None:
+    """Raise `OSError` at once where nothing listens at an address: Ray itself would try for many minutes."""
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS", "")
+    if named := re.fullmatch(r"([\w.-]+):(\d+)", str(address)):
+        try:
+            socket.create_connection((named[1], int(named[2])), timeout=CONNECT_S).close()
+        except OSError as error:
+            raise OSError(f"{address} cannot be reached ({error.strerror or error})") from error
+
+
 def _measures(node: Mapping[str, Any]) -> bool:
     """Whether points can be placed on a node."""
     return bool(node["Alive"] and node["Resources"].get("CPU"))
@@ -115,6 +131,8 @@ def _result(reference: Any, node_id: str) -> JobReturn:
     try:
         result: JobReturn = ray.get(reference)
         _ = result.return_value
+    except ray.exceptions.RayTaskError as error:
+        return without_result(f"no record: on Ray node {node_id[:8]}: {last_line(error)}")
     except Exception as error:
-        return without_result(f"no record: its task on Ray node {node_id[:8]} ended: {last_line(error)}")
+        return without_result(f"no record: its process on Ray node {node_id[:8]} died ({type(error).__name__})")
     return result

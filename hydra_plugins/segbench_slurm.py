@@ -7,7 +7,9 @@ is asked, which answers on all.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import shutil
 import subprocess
 import time
@@ -54,6 +56,7 @@ class SlurmLauncher(ClusterLauncher):
             results = self._collect(jobs, array, job_overrides)
         except BaseException:
             subprocess.run(["scancel", array], check=False)
+            self.say(f"what was left of Slurm job {array} is cancelled")
             raise
         if not any(result.return_value.unrecorded for result in results):
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -75,14 +78,15 @@ class SlurmLauncher(ClusterLauncher):
         count = len(job_overrides)
         try:
             executor.update_parameters(**named)
-            jobs: list[Job[JobReturn]] = executor.map_array(
-                point,
-                [list(overrides) for overrides in job_overrides],
-                ["hydra.sweep.dir"] * count,
-                range(initial_job_idx, initial_job_idx + count),
-                [""] * count,
-                [Singleton.get_state()] * count,
-            )
+            with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is in the error as well
+                jobs: list[Job[JobReturn]] = executor.map_array(
+                    point,
+                    [list(overrides) for overrides in job_overrides],
+                    ["hydra.sweep.dir"] * count,
+                    range(initial_job_idx, initial_job_idx + count),
+                    [""] * count,
+                    [Singleton.get_state()] * count,
+                )
             return jobs
         except ValueError as error:  # a parameter that sbatch does not have
             raise HydraException(f"hydra.launcher: {str(error).splitlines()[0]}") from error
