@@ -52,7 +52,12 @@ class FilesReadOnce:
     def __deepcopy__(self, memo: dict[int, Any]) -> FilesReadOnce:
         return self  # Hydra copies the repository for every configuration: share what was read
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_delegate": self._delegate, "_files": {}}  # another process reads them anew
+
     def __getattr__(self, name: str) -> Any:
+        if name == "_delegate":  # not there yet: this is being unpickled
+            raise AttributeError(name)
         return getattr(self._delegate, name)
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:

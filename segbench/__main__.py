@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Any
 
 from segbench.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
@@ -44,6 +45,7 @@ def _compose_and_run(show_tracebacks: bool) -> None:
         return run(config)
 
     SweepCallback.show_tracebacks = show_tracebacks
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
     hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(point)()
 
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from segbench import environment
 from segbench.checks import UnsupportedError, one_of, positive_int, positive_number
+from segbench.clusters import place
 from segbench.config import POINT_KEYS, family_of, files_of, launcher_of, of_the_point, unused_note, used_parameters
 from segbench.execute import forget_earlier_points, usable_processors
 from segbench.findings import Findings, combine
@@ -69,21 +70,21 @@ def run(config: DictConfig) -> Outcome:
     A settled record of the same measurement in the point's folder is kept; any other is moved aside.
     """
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
+    folder, launcher = Path(hydra.runtime.output_dir), launcher_of(hydra.runtime.choices)
     notes: tuple[str, ...] = ()
     try:
         request = understand(
             config, of_the_point(hydra.overrides.task), hydra.runtime.choices, files_of(hydra.runtime.config_sources)
         )
         if config.resume:
-            rule = Rule.of(request.config, launcher_of(hydra.runtime.choices))
+            rule = Rule.of(request.config, launcher)
             kept, notes = rule.standing(folder, request.identity)
             if kept:
                 return Outcome(kept.status, f"{_detail(kept)} (kept)")
         with held_back():
             replaced = supersede(folder)
             begin(folder, {**asdict(request), "environment": environment.describe(), "started": _now()})
-        measured = measure_point(config, request, folder)
+        measured = measure_point(config, request, folder, launcher)
         record = measured.record
         with held_back():
             save(record, folder)
@@ -155,7 +156,7 @@ class Measured:
     traceback: str | None
 
 
-def measure_point(config: DictConfig, request: Request, folder: Path) -> Measured:
+def measure_point(config: DictConfig, request: Request, folder: Path, launcher: str = "basic") -> Measured:
     """Measure one point; whatever goes wrong ends in the record's status and reason, and as a traceback."""
     started, clock = _now(), time.perf_counter()
     try:
@@ -184,7 +185,7 @@ def measure_point(config: DictConfig, request: Request, folder: Path) -> Measure
         status=part.status,
         reason=part.reason,
         **asdict(request),
-        environment=part.environment,
+        environment={**part.environment, "launcher": launcher, **place()},
         metrics=part.findings.metrics,
         samples=part.findings.samples,
         verdicts=part.findings.verdicts,

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from segbench import record, sweep_folder
 from segbench.axes import count_points, join_families, parse_sweeps, shorten, sweep_overrides, user_overrides
 from segbench.checks import boolean
+from segbench.clusters import why_not
 from segbench.config import ON_THIS_MACHINE, SWEEP_OVERRIDE, files_of, hydra_value, launcher_of, of_the_point
 from segbench.explain import explain
 from segbench.identity import decisive
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from segbench.report.report import Report
     from segbench.resume import Plan
+    from segbench.runner import Outcome
 
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
 FAILURES = {"failed", "timeout", "killed"}
@@ -94,6 +96,8 @@ class SweepCallback(Callback):
     @guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Count the points, prepare the tracker, open the sweep's run and hand it to the points."""
+        if reason := why_not(config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher._target_):
+            refuse(reason)
         if config.report is not None:
             self._check_report(config)
         if boolean("quick", config.quick):
@@ -137,7 +141,7 @@ class SweepCallback(Callback):
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Show which point runs."""
         if self.progress:
-            self.progress.begin(" ".join(self._varying(config)))
+            self.progress.begin(self._name(user_overrides(config)))
 
     @guarded
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
@@ -145,7 +149,20 @@ class SweepCallback(Callback):
         if job_return.status is JobStatus.FAILED:
             return  # Hydra raises what the point could not even report
         job_return.cfg = job_return.hydra_cfg = None  # Hydra keeps what jobs return until a sweep's end
-        outcome = job_return.return_value
+        self._show_outcome(job_return.return_value)
+
+    def point_ended(self, outcome: Outcome, overrides: Sequence[str]) -> None:
+        """Show how a point ended that another process measured."""
+        if self.progress:
+            self.progress.begin(self._name(overrides))
+        self._show_outcome(outcome)
+
+    def say(self, message: str) -> None:
+        """One line beside the progress."""
+        if self.progress:
+            self.progress.console.print(f"segbench: {message}", markup=False, highlight=False, soft_wrap=True)
+
+    def _show_outcome(self, outcome: Outcome) -> None:
         self.failed |= outcome.status in FAILURES
         self.untracked |= outcome.untracked
         for warning in outcome.warnings:
@@ -198,10 +215,9 @@ class SweepCallback(Callback):
                     file=sys.stderr,
                 )
 
-    def _varying(self, config: DictConfig) -> list[str]:
-        """The overrides of a job that differ between the points of the sweep."""
-        typed = user_overrides(config)
-        return [override for override in typed if override.partition("=")[0] in self.swept] or typed
+    def _name(self, overrides: Sequence[str]) -> str:
+        """A point's overrides, as far as they differ between the points of the sweep."""
+        return " ".join([o for o in overrides if o.partition("=")[0] in self.swept] or overrides)
 
     def _claim(self, folder: Path) -> None:
         """Take a folder for as long as this command runs."""
@@ -276,9 +292,11 @@ class SweepCallback(Callback):
         if self.progress:
             self.progress.close()
         folder = Path(config.hydra.sweep.dir)
-        if why:
-            with suppress(OSError):  # a full disk, of which the points have told
+        with suppress(OSError):  # a full disk, of which the points have told
+            if why:
                 sweep_folder.mark_killed(folder, f"the sweep was {why} before this point had a result")
+            elif launcher_of(config.hydra.runtime.choices) not in ON_THIS_MACHINE:  # it has waited for every point
+                sweep_folder.mark_killed(folder, elsewhere=True)
         points, broken = record.load_sweep(folder)
         for reason in broken:
             warn(reason)

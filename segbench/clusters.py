@@ -1,0 +1,34 @@
+"""What a sweep needs to run on a cluster, and where on it a point ran."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+
+PLUGINS = {
+    "hydra_plugins.segbench_slurm": ("slurm", "hydra_plugins.hydra_submitit_launcher", "sbatch"),
+    "hydra_plugins.segbench_ray": ("ray", "hydra_plugins.hydra_ray_launcher", None),
+}
+"""The extra that a launcher's module needs, what the extra installs, and a command that must be there."""
+RAY_NODE = "SEGBENCH_RAY_NODE"
+"""Set in the processes that measure on Ray: the id of their node."""
+
+
+def why_not(launcher: str, target: str) -> str | None:
+    """Why the choice `launcher`, of class `target`, cannot launch points from here; `None` where it can."""
+    extra, package, command = PLUGINS.get(target.rpartition(".")[0], (None, "hydra_plugins", None))
+    if find_spec(package) is None:
+        return f"hydra/launcher={launcher} needs the extra {extra}: install segbench[{extra}]"
+    if command and shutil.which(command) is None:
+        return f"hydra/launcher={launcher} needs a machine with Slurm: there is no {command} here"
+    return None
+
+
+def place() -> dict[str, str | None]:
+    """The job and the node of the cluster that this process runs on; nothing outside of one."""
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return {"slurm_job": job, "slurm_node": os.environ.get("SLURMD_NODENAME")}
+    if node := os.environ.get(RAY_NODE):
+        return {"ray_node": node}
+    return {}
