@@ -10,7 +10,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from segbench.config import family_members
+from segbench.secrets import SHOWN_OVERRIDE
 from segbench.track import SWEEP_OVERRIDE
+
+ADDED = (SWEEP_OVERRIDE, SHOWN_OVERRIDE)
+"""Beginnings of overrides that a sweep adds to its points' and that are not the user's."""
 
 
 def join_families(config: DictConfig, swept: Override) -> list[str]:
@@ -33,7 +37,7 @@ def shorten(config: DictConfig) -> None:
 
 def user_overrides(config: DictConfig) -> list[str]:
     """The overrides of a job without those that a sweep added."""
-    return [override for override in config.hydra.overrides.task if not override.startswith(SWEEP_OVERRIDE)]
+    return [override for override in config.hydra.overrides.task if not override.startswith(ADDED)]
 
 
 def sweep_overrides(config: DictConfig) -> list[str]:

@@ -18,6 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from segbench import environment
+from segbench.axes import ADDED
 from segbench.checks import UnsupportedError, one_of, positive_int
 from segbench.config import POINT_KEYS, family_of, unused_note, used_parameters
 from segbench.execute import forget_earlier_points
@@ -28,7 +29,8 @@ from segbench.point import measure, measure_latency
 from segbench.prepare import one_line, out_of_memory, plain, prepare, prepare_baseline
 from segbench.record import Record, save
 from segbench.report.analysis import write as write_analysis
-from segbench.track import SWEEP_OVERRIDE, TrackerError
+from segbench.secrets import without_secrets
+from segbench.track import TrackerError
 
 log = logging.getLogger(__name__)
 ISOLATIONS = ("none", "process")
@@ -52,7 +54,7 @@ def run(config: DictConfig) -> Outcome:
     """Measure the point that Hydra composed, write its record, and send it to the tracker."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    overrides = [override for override in hydra.overrides.task if not override.startswith(SWEEP_OVERRIDE)]
+    overrides = [override for override in hydra.overrides.task if not override.startswith(ADDED)]
     try:
         measured = measure_point(config, overrides, hydra.runtime.choices, folder)
         record, trace = measured.record, measured.traceback
@@ -99,7 +101,7 @@ class Measured:
 def measure_point(config: DictConfig, overrides: list[str], choices: Mapping[str, Any], folder: Path) -> Measured:
     """Measure one point; whatever goes wrong ends in the record's status and reason, and as a traceback."""
     started, clock = datetime.now(UTC), time.perf_counter()
-    resolved = plain(config, resolve=True)
+    resolved = without_secrets(plain(config, resolve=True))
     parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
     parameters |= {preset: choices[preset] for preset in PRESETS if choices.get(preset)}
     if "model.encoder" in parameters:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -19,6 +20,8 @@ from segbench.axes import count_points, join_families, parse_sweeps, shorten, sw
 from segbench.checks import boolean
 from segbench.explain import explain
 from segbench.progress import Progress
+from segbench.scrub import scrub
+from segbench.secrets import AddressError, settle, shown_override
 from segbench.track import SWEEP_OVERRIDE, UNREACHABLE, MlflowTracker, NoTracker, TrackerError
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ def guarded(method: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             print(f"segbench: {explain(error)}", file=sys.stderr)
             if SweepCallback.show_tracebacks:
-                traceback.print_exc()
+                print(scrub(traceback.format_exc()), file=sys.stderr)
             sys.exit(EXIT_FAILED)
 
     return call
@@ -68,6 +71,7 @@ class SweepCallback(Callback):
         """Prepare the tracker for a single point."""
         if boolean("quick", config.quick):
             refuse("quick=true shortens studies and sweeps: for a point, use timing=quick")
+        settle_address(config)
         self._prepare(config)
         if self.tracker is None:
             config.tracker.parent_run = UNREACHABLE
@@ -89,6 +93,9 @@ class SweepCallback(Callback):
             sweeps = parse_sweeps(overrides)
         elif config.hydra.runtime.choices.get("family") and "encoder" not in config.model and "model" not in sweeps:
             refuse("family sweeps model.encoder: it needs model=encoder or model=segmenter")
+        if shown := settle_address(config):
+            with open_dict(config):
+                config.hydra.overrides.task.append(shown_override(shown))
         self.config = config
         SweepCallback.running = self
         self.points = count_points(sweeps)
@@ -112,14 +119,13 @@ class SweepCallback(Callback):
             return  # Hydra raises what the point could not even report
         outcome = job_return.return_value
         self.failed |= outcome.status == "failed"
-        if outcome.warning and outcome.warning not in self.warned:
-            self.warned.add(outcome.warning)
-            warn(outcome.warning)
+        if outcome.warning:
+            self._warn_once(outcome.warning)
         if outcome.note and outcome.note not in self.warned:
             self.warned.add(outcome.note)
             warn(outcome.note)
         if outcome.traceback and self.show_tracebacks:
-            print(outcome.traceback, file=sys.stderr)
+            print(scrub(outcome.traceback), file=sys.stderr)
         if self.progress:
             self.progress.end(outcome.status, outcome.detail)
         elif outcome.unrecorded:
@@ -166,7 +172,10 @@ class SweepCallback(Callback):
 
     def _prepare(self, config: DictConfig, overrides: list[str] | None = None) -> None:
         """Open the tracker, and the sweep's run where `overrides` are given; warn where it cannot be used."""
-        tracker = instantiate(config.tracker)
+        try:
+            tracker = instantiate(config.tracker)
+        except InstantiationException as error:
+            refuse(explain(error.__cause__ or error))
         try:
             tracker.prepare()
             if overrides is not None:
@@ -175,6 +184,12 @@ class SweepCallback(Callback):
             self.tracker = tracker
         except TrackerError as error:
             warn(f"{error}. Records are kept in the output folder.")
+
+    def _warn_once(self, message: str) -> None:
+        """Warn unless the same was said before, with whatever reason in parentheses."""
+        if (gist := message.partition(" (")[0]) not in self.warned:
+            self.warned.add(gist)
+            warn(message)
 
     def _finish(self, config: DictConfig, killed: bool = False) -> list[str]:
         """Show the comparison of all points on disk, write it and track it; returns the points' statuses."""
@@ -232,7 +247,7 @@ class SweepCallback(Callback):
         try:
             self.tracker.finish_sweep(self.run_id, files, markdown(records), metrics, killed)
         except TrackerError as error:
-            warn(str(error))
+            self._warn_once(str(error))
             self.tracker = None
 
     def _show(self, records: list[record.Record], folder: Path, report: Report | None = None) -> None:
@@ -257,7 +272,7 @@ class SweepCallback(Callback):
         try:
             lines = self.tracker.where(self.run_id) if self.tracker else []
         except TrackerError as error:
-            warn(str(error))
+            self._warn_once(str(error))
             return
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -265,10 +280,24 @@ class SweepCallback(Callback):
 
 def warn(message: str) -> None:
     """One line on stderr."""
-    print(f"segbench: warning: {message}", file=sys.stderr)
+    print(f"segbench: warning: {scrub(message)}", file=sys.stderr)
 
 
 def refuse(message: str) -> NoReturn:
     """Say why a request cannot be served, and exit."""
-    print(f"segbench: {message}", file=sys.stderr)
+    print(f"segbench: {scrub(message)}", file=sys.stderr)
     sys.exit(EXIT_REFUSED)
+
+
+def settle_address(config: DictConfig) -> str | None:
+    """Take the secrets out of the tracker's address; returns the new address where that changed it."""
+    if "uri" not in config.tracker:
+        return None
+    try:
+        shown = settle(config.tracker.uri)
+    except AddressError as error:
+        refuse(str(error))
+    if shown == config.tracker.uri:
+        return None
+    config.tracker.uri = shown
+    return shown

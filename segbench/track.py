@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import logging
 import os
+import shlex
 import sqlite3
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from segbench.address import redact, without_user
+from segbench.checks import positive_number
+from segbench.database import alone
+from segbench.deadline import deadline
 from segbench.record import ANALYSIS_FOLDER, FILE_NAME, Record
+from segbench.scrub import scrub
+from segbench.secrets import real_address
 
 SWEEP_OVERRIDE = "tracker.parent_run="
 """Override by which a sweep hands its run to its points; it is not the user's and stays out of records."""
@@ -28,8 +36,37 @@ COMPARED_BY_LINK = 50
 """Up to so many runs go into one compare link; more would make an address that browsers cut."""
 
 
+DATABASE_ATTEMPTS = 3
+"""MLflow would try ten times, for a hundred seconds, to open a database."""
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "PGCONNECT_TIMEOUT": "10",
+}
+"""Set for this process and those that it starts, unless the user set them."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_given_up: set[str] = set()
+"""Addresses that did not serve a point of this process: its later points do not wait for them again."""
+
+
 class TrackerError(RuntimeError):
     """The tracker cannot be used; the message names it, says why, and what to do."""
+
+
+def in_time(method: Callable[P, R]) -> Callable[P, R]:
+    """A tracker's method that waits for a server no longer than `timeout_s`, and explains what it raises."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        tracker: Any = args[0]
+        with tracker._explained(), nullcontext() if tracker.embedded else deadline(tracker.timeout_s):
+            return method(*args, **kwargs)
+
+    return call
 
 
 class NoTracker:
@@ -58,27 +95,40 @@ class NoTracker:
 
 
 class MlflowTracker:
-    """A parent run for a sweep, a child for every point, in an MLflow store."""
+    """A parent run for a sweep, a child for every point, in an MLflow store.
 
-    def __init__(self, uri: str, experiment: str, parent_run: str | None = None) -> None:
+    `uri` may lack its secrets, or be `None`: the environment has the whole address. A server is given `timeout_s` for
+    each of the methods.
+    """
+
+    def __init__(self, uri: str | None, experiment: str, timeout_s: float, parent_run: str | None = None) -> None:
         self.uri = uri
         self.experiment = experiment
+        self.timeout_s = positive_number("tracker.timeout_s", timeout_s)
         self.parent_run = parent_run
 
     @property
+    def embedded(self) -> bool:
+        """Whether the store is a file, which nobody has to answer for."""
+        return str(self.uri).startswith("sqlite:")
+
+    @property
     def _client(self) -> Any:
-        return _client(self.uri)
+        return _client(real_address(self.uri))
 
     @property
     def _experiment_id(self) -> str:
-        return _experiment_id(self.uri, self.experiment)
+        return _experiment_id(real_address(self.uri), self.experiment)
 
+    @in_time
     def prepare(self) -> None:
         """Create or open the store and the experiment, in one process, before points need them."""
         with self._explained():
             self._check_file()
-            _ = self._experiment_id
+            with alone(real_address(self.uri)):
+                _ = self._experiment_id
 
+    @in_time
     def start_sweep(self, name: str, overrides: Sequence[str]) -> str:
         """Create the sweep's run and return its id."""
         with self._explained():
@@ -86,9 +136,10 @@ class MlflowTracker:
             run = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
             return str(run.info.run_id)
 
+    @in_time
     def log_point(self, record: Record, folder: Path) -> None:
         """Send one point: parameters to compare by, metrics, tags, and record, configuration and analysis as files."""
-        if self.parent_run == UNREACHABLE:
+        if self.parent_run == UNREACHABLE or self.uri in _given_up:
             return
         with self._explained():
             run = self._client.create_run(
@@ -106,6 +157,7 @@ class MlflowTracker:
             ended_ms = _started_ms(record) + round(1000 * record.duration_s)
             self._client.set_terminated(run.info.run_id, status, end_time=ended_ms)
 
+    @in_time
     def finish_sweep(
         self, run_id: str, files: Sequence[Path], table: str, metrics: Mapping[str, float], killed: bool = False
     ) -> None:
@@ -123,6 +175,7 @@ class MlflowTracker:
                 self._end_children(run_id)
             ended = "KILLED" if killed else "FAILED" if metrics.get("points/failed") else "FINISHED"
             self._client.set_terminated(run_id, ended)
+        _given_up.discard(str(self.uri))
 
     def _end_children(self, run_id: str) -> None:
         """Close the runs of points that were being sent when the sweep was stopped."""
@@ -130,14 +183,18 @@ class MlflowTracker:
         for child in self._client.search_runs([self._experiment_id], left):
             self._client.set_terminated(child.info.run_id, "KILLED")
 
+    @in_time
     def where(self, run_id: str | None) -> list[str]:
         """Lines that say how to look at a sweep's runs in the browser."""
-        if self.uri.startswith("sqlite:"):
-            command = "uv run mlflow ui" if "UV" in os.environ else "mlflow ui"
-            address, lines = "http://127.0.0.1:5000", [f"{command}      (in this folder, then open)"]
-        else:
-            address, lines = self.uri, []
-        return [*lines, address + self._page(run_id)]
+        if self.uri in _given_up:
+            return []
+        shown = redact(real_address(self.uri))
+        if shown.startswith("http"):
+            return [without_user(shown).rstrip("/") + self._page(run_id)]
+        command = "uv run mlflow ui" if "UV" in os.environ else "mlflow ui"
+        if not self.embedded:
+            command += f" --backend-store-uri {shlex.quote(shown)}"
+        return [f"{command}      (in this folder, then open)", "http://127.0.0.1:5000" + self._page(run_id)]
 
     def _page(self, run_id: str | None) -> str:
         if run_id is None:
@@ -178,9 +235,9 @@ class MlflowTracker:
 
     def _check_file(self) -> None:
         """Raise at once where the SQLite file is none: MLflow itself would retry for minutes."""
-        if not self.uri.startswith("sqlite:///"):
+        if not self.embedded:
             return
-        path = Path(self.uri.removeprefix("sqlite:///"))
+        path = Path(real_address(self.uri).removeprefix("sqlite:///").partition("?")[0])
         if path.exists():
             with sqlite3.connect(path) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -189,25 +246,36 @@ class MlflowTracker:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except TrackerError:
+            raise
         except Exception as error:
+            _given_up.add(str(self.uri))
             origin: BaseException = error
-            while origin.__cause__ or origin.__context__:
-                origin = origin.__cause__ or origin.__context__ or origin
+            while source := origin.__cause__ or (None if origin.__suppress_context__ else origin.__context__):
+                origin = source
             first = (str(origin).strip() or type(origin).__name__).splitlines()[0]
+            what, advice = ("store", "move it away") if self.embedded else ("server", "start it or wait for it")
             raise TrackerError(
-                f"the MLflow store tracker.uri={self.uri} cannot be used ({first}): move it away, "
-                "name another one, or use tracker=none"
+                scrub(
+                    f"the MLflow {what} tracker.uri={self.uri} cannot be used ({first}): {advice}, "
+                    "name another one, or use tracker=none"
+                )
             ) from error
 
 
 @lru_cache(maxsize=1)
 def _client(uri: str) -> Any:
     """The process's connection to the store at `uri`."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3.connectionpool"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     from mlflow import MlflowClient
+
+    if not uri.startswith("http"):
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = DATABASE_ATTEMPTS
 
     return MlflowClient(tracking_uri=uri)
 
@@ -215,15 +283,19 @@ def _client(uri: str) -> Any:
 @lru_cache(maxsize=1)
 def _experiment_id(uri: str, name: str) -> str:
     """The experiment's id, created where it is not there yet."""
-    found = _client(uri).get_experiment_by_name(name)
-    if found:
+    if found := _client(uri).get_experiment_by_name(name):
         return str(found.experiment_id)
-    return str(_client(uri).create_experiment(name, tags=EXPERIMENT_TAGS))
+    try:
+        return str(_client(uri).create_experiment(name, tags=EXPERIMENT_TAGS))
+    except Exception:
+        if found := _client(uri).get_experiment_by_name(name):  # another process was faster
+            return str(found.experiment_id)
+        raise
 
 
 def _point_name(record: Record) -> str:
     """What was asked for, without what all points of a study have in common."""
-    return " ".join(o for o in record.overrides if not o.startswith(("study=", "quick="))) or "defaults"
+    return " ".join(o for o in record.overrides if not o.startswith(("study=", "quick=", "tracker"))) or "defaults"
 
 
 def _shortened(table: str) -> str:
