@@ -13,7 +13,7 @@ ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://\S+")
 NAMES = "pass|pwd|token|secret|key|credential|auth|sig|odbc"
 PARAMETER = re.compile(rf"([?&;#][^=&;?#]*(?:{NAMES})[^=&;?#]*=)([^&]+)", re.IGNORECASE)
 """`?password=…` and the like, up to the next `&`: a secret may hold every other character."""
-PORT = re.compile(r"\d*(?:[/?#]|$)")
+PORT = re.compile(r"\d*[/?#]")
 
 
 class UserInfo(NamedTuple):
@@ -72,7 +72,8 @@ def _parted(address: str) -> tuple[str, list[str]]:
 def _user_info(scheme: str, rest: str) -> UserInfo | None:
     """What stands before the host. A password may hold `/`, `?` and `@`: databases take them as they are."""
     before_query = re.split(r"[?#]", rest, maxsplit=1)[0]
-    part = before_query if "@" in before_query else rest
+    in_query = re.match(r"[^?#]*[?#][^=]*=", rest) and "@" in before_query  # and no part of a password
+    part = before_query if in_query or "@" not in rest.removeprefix(before_query) else rest
     written, at, _ = part.rpartition("@")
     name, colon, password = written.partition(":")
     if not at or not name + password or scheme.startswith("sqlite") or re.search(r"[/?#\[]", name):

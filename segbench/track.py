@@ -10,7 +10,7 @@ import shlex
 import sqlite3
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -63,8 +63,12 @@ def in_time(method: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         tracker: Any = args[0]
-        with tracker._explained(), nullcontext() if tracker.embedded else deadline(tracker.timeout_s):
-            return method(*args, **kwargs)
+        with tracker._explained():
+            if tracker.embedded or tracker.parent_run == UNREACHABLE:
+                return method(*args, **kwargs)
+            _load()  # takes seconds that are not the server's
+            with deadline(tracker.timeout_s):
+                return method(*args, **kwargs)
 
     return call
 
@@ -257,25 +261,29 @@ class MlflowTracker:
             what, advice = ("store", "move it away") if self.embedded else ("server", "start it or wait for it")
             raise TrackerError(
                 scrub(
-                    f"the MLflow {what} tracker.uri={self.uri} cannot be used ({first}): {advice}, "
+                    f"the MLflow {what} tracker.uri={redact(str(self.uri))} cannot be used ({first}): {advice}, "
                     "name another one, or use tracker=none"
                 )
             ) from error
 
 
 @lru_cache(maxsize=1)
-def _client(uri: str) -> Any:
-    """The process's connection to the store at `uri`."""
+def _load() -> None:
+    """Import MLflow with settings that keep it quiet and quick to give up."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3.connectionpool"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    from mlflow.store.db import utils
+
+    utils.MAX_RETRY_COUNT = DATABASE_ATTEMPTS
+
+
+@lru_cache(maxsize=1)
+def _client(uri: str) -> Any:
+    """The process's connection to the store at `uri`."""
+    _load()
     from mlflow import MlflowClient
-
-    if not uri.startswith("http"):
-        from mlflow.store.db import utils
-
-        utils.MAX_RETRY_COUNT = DATABASE_ATTEMPTS
 
     return MlflowClient(tracking_uri=uri)
 

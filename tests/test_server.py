@@ -27,9 +27,10 @@ TINY = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=10",
 WATCH = """
 import os, sys
 def watch(event, arguments):
-    if event in ("socket.connect", "socket.bind") and arguments[0].family != 1:
+    met = event in ("socket.connect", "socket.bind") and arguments[0].family != 1
+    if met or event == "socket.getaddrinfo":
         with open(os.environ["SOCKETS"], "a") as file:
-            print(arguments[1][0], file=file)
+            print(arguments[1][0] if met else arguments[0], file=file)
 sys.addaudithook(watch)
 """
 
