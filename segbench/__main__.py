@@ -8,16 +8,17 @@ import warnings
 from typing import Any
 
 from segbench.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
+from segbench.secrets import hide_arguments
 from segbench.studies import expand, run_all, with_quick
 
 
 def main() -> None:
     """Run the command line; errors become one sentence, unless HYDRA_FULL_ERROR=1 asks for the traceback."""
-    sys.argv = with_quick(sys.argv)
     stop_in_order()
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the sentence is made here
     try:
+        sys.argv = [sys.argv[0], *hide_arguments(with_quick(sys.argv[1:]))]
         if asked := expand(sys.argv[1:]):
             sys.exit(run_all(*asked))
         _compose_and_run(show_tracebacks)
@@ -66,11 +67,12 @@ def _refuse(error: Exception) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from segbench.explain import explain
+    from segbench.secrets import AddressError
     from segbench.studies import UnknownStudyError
     from segbench.sweep import EXIT_FAILED, EXIT_REFUSED
 
     print(f"segbench: {explain(error)}", file=sys.stderr)
-    if isinstance(error, HydraException | OmegaConfBaseException | OSError | UnknownStudyError):
+    if isinstance(error, HydraException | OmegaConfBaseException | OSError | UnknownStudyError | AddressError):
         return EXIT_REFUSED
     print("segbench: this is unexpected; HYDRA_FULL_ERROR=1 shows where it happened", file=sys.stderr)
     return EXIT_FAILED

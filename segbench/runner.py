@@ -33,8 +33,9 @@ from segbench.prepare import one_line, out_of_memory, plain, prepare, prepare_ba
 from segbench.record import Record, save
 from segbench.report.analysis import write as write_analysis
 from segbench.resume import Rule
+from segbench.secrets import without_secrets
 from segbench.sweep_folder import begin, end, supersede
-from segbench.track import UNREACHABLE, TrackerError
+from segbench.track import TrackerError
 
 log = logging.getLogger(__name__)
 ISOLATIONS = ("none", "process")
@@ -101,7 +102,7 @@ def understand(
     config: DictConfig, overrides: list[str], choices: Mapping[str, Any], sources: Sequence[str] = ()
 ) -> Request:
     """What a configuration asks for; `sources` are the folders of the files that it was composed from."""
-    resolved = plain(config, resolve=True)
+    resolved = without_secrets(plain(config, resolve=True))
     parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
     parameters |= {preset: choices[preset] for preset in PRESETS if choices.get(preset)}
     if "model.encoder" in parameters:
@@ -129,11 +130,11 @@ def _hand_on(config: DictConfig, measured: Measured, folder: Path, replaced: boo
         tracker = instantiate(config.tracker)
         if replaced:
             tracker.supersede(folder)
-        tracker.log_point(measured.record, folder)
+        sent = tracker.log_point(measured.record, folder)
     except TrackerError as error:
         log.warning("not tracked: %s", error)
         return (*warnings, str(error)), True
-    return tuple(warnings), config.tracker.parent_run == UNREACHABLE
+    return tuple(warnings), not sent
 
 
 @dataclass

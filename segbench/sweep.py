@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -24,6 +25,8 @@ from segbench.explain import explain
 from segbench.identity import decisive
 from segbench.interrupts import held_back
 from segbench.progress import Progress
+from segbench.scrub import scrub
+from segbench.secrets import AddressError, settle, shown_override
 from segbench.sync import send_missing
 from segbench.track import UNREACHABLE, MlflowTracker, NoTracker, TrackerError
 
@@ -49,7 +52,7 @@ def guarded(method: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             print(f"segbench: {explain(error)}", file=sys.stderr)
             if SweepCallback.show_tracebacks:
-                traceback.print_exc()
+                print(scrub(traceback.format_exc()), file=sys.stderr)
             sys.exit(EXIT_FAILED)
 
     return call
@@ -89,6 +92,7 @@ class SweepCallback(Callback):
             refuse(f"resume={config.resume} goes on with a sweep: for a point, repeat the command")
         sweep_folder.tidy(OUTPUTS)
         self._claim(Path(config.hydra.run.dir))
+        settle_address(config)
         self._prepare(config)
         if self.tracker is None:
             config.tracker.parent_run = UNREACHABLE
@@ -112,6 +116,9 @@ class SweepCallback(Callback):
             sweeps = parse_sweeps(overrides)
         elif config.hydra.runtime.choices.get("family") and "encoder" not in config.model and "model" not in sweeps:
             refuse("family sweeps model.encoder: it needs model=encoder or model=segmenter")
+        if shown := settle_address(config):
+            with open_dict(config):
+                config.hydra.overrides.task.append(shown_override(shown))
         self.points = count_points(sweeps)
         self.swept = set(sweeps)
         self.overrides = of_the_point(overrides)
@@ -166,11 +173,9 @@ class SweepCallback(Callback):
         self.failed |= outcome.status in FAILURES
         self.untracked |= outcome.untracked
         for warning in outcome.warnings:
-            if warning not in self.warned:
-                self.warned.add(warning)
-                warn(warning)
+            self._warn_once(warning)
         if outcome.traceback and self.show_tracebacks:
-            print(outcome.traceback, file=sys.stderr)
+            print(scrub(outcome.traceback), file=sys.stderr)
         if self.progress:
             self.progress.end(outcome.status, outcome.detail)
         elif outcome.unrecorded:
@@ -274,7 +279,10 @@ class SweepCallback(Callback):
 
     def _prepare(self, config: DictConfig, sweep_id: str | None = None) -> None:
         """Open the tracker, and the run of the sweep `sweep_id`; warn where it cannot be used."""
-        tracker = instantiate(config.tracker)
+        try:
+            tracker = instantiate(config.tracker)
+        except InstantiationException as error:
+            refuse(explain(error.__cause__ or error))
         try:
             tracker.prepare()
             if sweep_id is not None:
@@ -282,7 +290,13 @@ class SweepCallback(Callback):
                 self.run_id = tracker.start_sweep(study or " ".join(self.overrides), self.overrides, sweep_id)
             self.tracker = tracker
         except TrackerError as error:
-            warn(f"{error}. Records are kept in the output folder.")
+            self._warn_once(f"{error}. Records are kept in the output folder: scripts/sync.py sends them later.")
+
+    def _warn_once(self, message: str) -> None:
+        """Warn unless the same was said before, with whatever reason in parentheses."""
+        if (gist := message.partition(" (")[0]) not in self.warned:
+            self.warned.add(gist)
+            warn(message)
 
     def _finish(self, config: DictConfig, why: str | None = None) -> list[str]:
         """Show the comparison of all points on disk, write it and track it; returns the points' statuses."""
@@ -352,11 +366,15 @@ class SweepCallback(Callback):
         files = [folder / record.TABLE, folder / record.REPORT_FOLDER]
         try:
             with held_back():
+                if self.untracked:
+                    self.tracker.prepare()
                 if self.untracked or self.plan or launcher_of(config.hydra.runtime.choices) not in ON_THIS_MACHINE:
                     send_missing(self.tracker, [folder / name for name, _ in points], self.run_id)
                 self.tracker.finish_sweep(self.run_id, files, markdown([found for _, found in points]), metrics, killed)
         except TrackerError as error:
-            warn(f"{error}. Records are kept in the output folder: scripts/sync.py {folder} sends what is missing.")
+            self._warn_once(
+                f"{error}. Records are kept in the output folder: scripts/sync.py {folder} sends what is missing."
+            )
             self.tracker = None
 
     def _show(self, records: list[record.Record], folder: Path, report: Report | None = None) -> None:
@@ -381,7 +399,7 @@ class SweepCallback(Callback):
         try:
             lines = self.tracker.where(self.run_id) if self.tracker else []
         except TrackerError as error:
-            warn(str(error))
+            self._warn_once(str(error))
             return
         for line in lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -389,10 +407,24 @@ class SweepCallback(Callback):
 
 def warn(message: str) -> None:
     """One line on stderr."""
-    print(f"segbench: warning: {message}", file=sys.stderr)
+    print(f"segbench: warning: {scrub(message)}", file=sys.stderr)
 
 
 def refuse(message: str) -> NoReturn:
     """Say why a request cannot be served, and exit."""
-    print(f"segbench: {message}", file=sys.stderr)
+    print(f"segbench: {scrub(message)}", file=sys.stderr)
     sys.exit(EXIT_REFUSED)
+
+
+def settle_address(config: DictConfig) -> str | None:
+    """Take the secrets out of the tracker's address; returns the new address where that changed it."""
+    if "uri" not in config.tracker:
+        return None
+    try:
+        shown = settle(config.tracker.uri)
+    except AddressError as error:
+        refuse(str(error))
+    if shown == config.tracker.uri:
+        return None
+    config.tracker.uri = shown
+    return shown

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import json
 import logging
 import os
+import shlex
 import sqlite3
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from filelock import FileLock
-
+from segbench.address import redact, without_user
+from segbench.checks import positive_number
+from segbench.database import alone
+from segbench.deadline import deadline
 from segbench.processes import is_gone, this_process
 from segbench.record import ANALYSIS_FOLDER, FILE_NAME, Record, id_of
+from segbench.scrub import scrub
+from segbench.secrets import real_address
 
 SWEEP_TAG, RECORD_TAG, POINT_TAG = "segbench.sweep", "segbench.record", "segbench.point"
 """Ids of a sweep and of a point's record, and the name of its folder: by them what was sent is found again."""
@@ -36,8 +42,41 @@ COMPARED_BY_LINK = 50
 """Up to so many runs go into one compare link; more would make an address that browsers cut."""
 
 
+DATABASE_ATTEMPTS = 3
+"""MLflow would try ten times, for a hundred seconds, to open a database."""
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "PGCONNECT_TIMEOUT": "10",
+}
+"""Set for this process and those that it starts, unless the user set them."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_given_up: set[str] = set()
+"""Addresses that did not serve a point of this process: its later points do not wait for them again."""
+
+
 class TrackerError(RuntimeError):
     """The tracker cannot be used; the message names it, says why, and what to do."""
+
+
+def in_time(method: Callable[P, R]) -> Callable[P, R]:
+    """A tracker's method that waits for a server no longer than `timeout_s`, and explains what it raises."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        tracker: Any = args[0]
+        with tracker._explained():
+            if tracker.embedded or tracker.parent_run == UNREACHABLE:
+                return method(*args, **kwargs)
+            _load()  # takes seconds that are not the server's
+            with deadline(tracker.timeout_s):
+                return method(*args, **kwargs)
+
+    return call
 
 
 class NoTracker:
@@ -52,8 +91,9 @@ class NoTracker:
     def start_sweep(self, name: str, overrides: Sequence[str], sweep_id: str) -> None:
         """No run of its own."""
 
-    def log_point(self, record: Record, folder: Path) -> None:
+    def log_point(self, record: Record, folder: Path) -> bool:
         """Nothing to send."""
+        return True
 
     def supersede(self, folder: Path) -> None:
         """Nothing was sent."""
@@ -73,53 +113,70 @@ class NoTracker:
 
 
 class MlflowTracker:
-    """A parent run for a sweep, a child for every point, in an MLflow store."""
+    """A parent run for a sweep, a child for every point, in an MLflow store.
 
-    def __init__(self, uri: str, experiment: str, parent_run: str | None = None) -> None:
+    `uri` may lack its secrets, or be `None`: the environment has the whole address. A server is given `timeout_s` for
+    each of the methods.
+    """
+
+    def __init__(self, uri: str | None, experiment: str, timeout_s: float, parent_run: str | None = None) -> None:
         self.uri = uri
         self.experiment = experiment
+        self.timeout_s = positive_number("tracker.timeout_s", timeout_s)
         self.parent_run = parent_run
 
     @property
+    def embedded(self) -> bool:
+        """Whether the store is a file, which nobody has to answer for."""
+        return str(self.uri).startswith("sqlite:")
+
+    @property
     def _client(self) -> Any:
-        return _client(self.uri)
+        return _client(real_address(self.uri))
 
     @property
     def _experiment_id(self) -> str:
-        return _experiment_id(self.uri, self.experiment)
+        return _experiment_id(real_address(self.uri), self.experiment)
 
+    @in_time
     def prepare(self) -> None:
         """Create or open the store and the experiment, and close the runs of processes that are no more."""
-        with self._explained(), self._alone_in_file():
-            self._check_file()
+        self._check_file()
+        with alone(real_address(self.uri)):
             _ = self._experiment_id
-            for run in self._runs("attributes.status = 'RUNNING'"):
-                if _is_left_behind(run):
-                    self._close(run)
+        for run in self._runs("attributes.status = 'RUNNING'"):
+            if _is_left_behind(run):
+                self._close(run)
+        _given_up.discard(str(self.uri))
 
+    @in_time
     def start_sweep(self, name: str, overrides: Sequence[str], sweep_id: str) -> str:
         """Create the run of a sweep, or open the one that it already has, and return its id."""
-        with self._explained():
-            for run in self._runs(f"tags.{SWEEP_TAG} = '{sweep_id}'"):
-                self._client.set_tag(run.info.run_id, OWNER_TAG, _owner())
-                self._client.update_run(run.info.run_id, status="RUNNING")
-                return str(run.info.run_id)
-            tags = {"segbench.kind": "sweep", "segbench.overrides": " ".join(overrides), SWEEP_TAG: sweep_id}
-            tags |= {OWNER_TAG: _owner(), **_source()}
-            return str(self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id)
+        for run in self._runs(f"tags.{SWEEP_TAG} = '{sweep_id}'"):
+            self._client.set_tag(run.info.run_id, OWNER_TAG, _owner())
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            return str(run.info.run_id)
+        tags = {"segbench.kind": "sweep", "segbench.overrides": " ".join(overrides), SWEEP_TAG: sweep_id}
+        tags |= {OWNER_TAG: _owner(), **_source()}
+        return str(self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id)
 
-    def log_point(self, record: Record, folder: Path) -> None:
-        """Send one point: parameters to compare by, metrics, tags, and record, configuration and analysis as files."""
-        if self.parent_run == UNREACHABLE:
-            return
-        with self._explained():
-            run = self._client.create_run(
-                self._experiment_id,
-                start_time=_started_ms(record),
-                tags=self._tags(record) | {RECORD_TAG: id_of(folder), POINT_TAG: folder.name},
-                run_name=_point_name(record),
-            )
-            self._fill(run.info.run_id, record, folder)
+    @in_time
+    def log_point(self, record: Record, folder: Path) -> bool:
+        """Send one point: parameters to compare by, metrics, tags, and record, configuration and analysis as files.
+
+        Returns whether it was sent: nothing is where the store did not serve an earlier point of this process.
+        """
+        if self.parent_run == UNREACHABLE or self.uri in _given_up:
+            return False
+        self._send(record, folder)
+        return True
+
+    def _send(self, record: Record, folder: Path) -> None:
+        tags = self._tags(record) | {RECORD_TAG: id_of(folder), POINT_TAG: folder.name}
+        run = self._client.create_run(
+            self._experiment_id, start_time=_started_ms(record), tags=tags, run_name=_point_name(record)
+        )
+        self._fill(run.info.run_id, record, folder)
 
     def _fill(self, run_id: str, record: Record, folder: Path) -> None:
         """Send what belongs into a run and end it; what it already has is sent again without being doubled."""
@@ -131,44 +188,44 @@ class MlflowTracker:
         ended_ms = _started_ms(record) + round(1000 * record.duration_s)
         self._client.set_terminated(run_id, RUN_STATUSES.get(record.status, "FINISHED"), end_time=ended_ms)
 
+    @in_time
     def missing(self, folders: Sequence[Path], run_id: str | None) -> list[Path]:
         """Those of the points' folders whose records have no whole run below `run_id`; all of them without it."""
         if run_id is None:
             return list(folders)
-        with self._explained():
-            children = self._runs(f"tags.mlflow.parentRunId = '{run_id}'")
-            whole = {run.data.tags.get(RECORD_TAG) for run in children if _is_whole(run)}
-            return [folder for folder in folders if id_of(folder) not in whole]
+        children = self._runs(f"tags.mlflow.parentRunId = '{run_id}'")
+        whole = {run.data.tags.get(RECORD_TAG) for run in children if _is_whole(run)}
+        return [folder for folder in folders if id_of(folder) not in whole]
 
+    @in_time
     def complete_point(self, record: Record, folder: Path) -> bool:
         """Send a point that may have been sent before, in part or whole; returns whether anything was to be sent."""
-        with self._explained():
-            runs = self._runs(f"tags.{RECORD_TAG} = '{id_of(folder)}'")
-            if not runs:
-                self.log_point(record, folder)
-                return True
-            run_id = runs[0].info.run_id
-            if self.parent_run and runs[0].data.tags.get("mlflow.parentRunId") != self.parent_run:
-                self._client.set_tag(run_id, "mlflow.parentRunId", self.parent_run)
-            if _is_whole(runs[0]):
-                return False
-            self._client.update_run(run_id, status="RUNNING")
-            self._fill(run_id, record, folder)
-            if INCOMPLETE_TAG in runs[0].data.tags:
-                self._client.delete_tag(run_id, INCOMPLETE_TAG)
+        runs = self._runs(f"tags.{RECORD_TAG} = '{id_of(folder)}'")
+        if not runs:
+            self._send(record, folder)
             return True
+        run_id, tags = runs[0].info.run_id, runs[0].data.tags
+        if self.parent_run and tags.get("mlflow.parentRunId") != self.parent_run:
+            self._client.set_tag(run_id, "mlflow.parentRunId", self.parent_run)
+        if _is_whole(runs[0]):
+            return False
+        self._client.update_run(run_id, status="RUNNING")
+        self._fill(run_id, record, folder)
+        if INCOMPLETE_TAG in tags:
+            self._client.delete_tag(run_id, INCOMPLETE_TAG)
+        return True
 
+    @in_time
     def supersede(self, folder: Path) -> None:
         """A later measurement takes the place of a point's record: a killed point's run goes, any other is marked."""
-        if self.parent_run is None or self.parent_run == UNREACHABLE:
+        if self.parent_run in (None, UNREACHABLE) or self.uri in _given_up:
             return
-        with self._explained():
-            mine = f"tags.mlflow.parentRunId = '{self.parent_run}' and tags.{POINT_TAG} = '{folder.name}'"
-            for run in self._runs(mine):
-                if run.data.tags.get("segbench.status") == "killed":
-                    self._client.delete_run(run.info.run_id)
-                else:
-                    self._client.set_tag(run.info.run_id, "segbench.superseded", "true")
+        mine = f"tags.mlflow.parentRunId = '{self.parent_run}' and tags.{POINT_TAG} = '{folder.name}'"
+        for run in self._runs(mine):
+            if run.data.tags.get("segbench.status") == "killed":
+                self._client.delete_run(run.info.run_id)
+            else:
+                self._client.set_tag(run.info.run_id, "segbench.superseded", "true")
 
     def _runs(self, wanted: str) -> list[Any]:
         """All runs of the experiment that a filter describes."""
@@ -187,24 +244,25 @@ class MlflowTracker:
             self._client.set_tag(run.info.run_id, INCOMPLETE_TAG, "true")
         self._client.set_terminated(run.info.run_id, "KILLED")
 
+    @in_time
     def finish_sweep(
         self, run_id: str, files: Sequence[Path], table: str, metrics: Mapping[str, float], killed: bool = False
     ) -> None:
         """Close the sweep's run with its table as description, its files and folders, and its headline figures."""
-        with self._explained():
-            self._client.set_tag(run_id, "mlflow.note.content", _shortened(table))
-            for name, value in metrics.items():
-                self._client.log_metric(run_id, name, value)
-            for file in files:
-                if file.is_dir():
-                    self._client.log_artifacts(run_id, str(file), file.name)
-                elif file.exists():
-                    self._client.log_artifact(run_id, str(file))
-            if killed:
-                self._end_children(run_id)
-            failed = any(metrics.get(f"points/{status}") for status in RUN_STATUSES)
-            ended = "KILLED" if killed else "FAILED" if failed else "FINISHED"
-            self._client.set_terminated(run_id, ended)
+        self._client.set_tag(run_id, "mlflow.note.content", _shortened(table))
+        for name, value in metrics.items():
+            self._client.log_metric(run_id, name, value)
+        for file in files:
+            if file.is_dir():
+                self._client.log_artifacts(run_id, str(file), file.name)
+            elif file.exists():
+                self._client.log_artifact(run_id, str(file))
+        if killed:
+            self._end_children(run_id)
+        failed = any(metrics.get(f"points/{status}") for status in RUN_STATUSES)
+        ended = "KILLED" if killed else "FAILED" if failed else "FINISHED"
+        self._client.set_terminated(run_id, ended)
+        _given_up.discard(str(self.uri))
 
     def _end_children(self, run_id: str) -> None:
         """Close the runs of points that were being sent when the sweep was stopped."""
@@ -212,14 +270,18 @@ class MlflowTracker:
         for child in self._runs(left):
             self._close(child)
 
+    @in_time
     def where(self, run_id: str | None) -> list[str]:
         """Lines that say how to look at a sweep's runs in the browser."""
-        if self.uri.startswith("sqlite:"):
-            command = "uv run mlflow ui" if "UV" in os.environ else "mlflow ui"
-            address, lines = "http://127.0.0.1:5000", [f"{command}      (in this folder, then open)"]
-        else:
-            address, lines = self.uri, []
-        return [*lines, address + self._page(run_id)]
+        if self.uri in _given_up:
+            return []
+        shown = redact(real_address(self.uri))
+        if shown.startswith("http"):
+            return [without_user(shown).rstrip("/") + self._page(run_id)]
+        command = "uv run mlflow ui" if "UV" in os.environ else "mlflow ui"
+        if not self.embedded:
+            command += f" --backend-store-uri {shlex.quote(shown)}"
+        return [f"{command}      (in this folder, then open)", "http://127.0.0.1:5000" + self._page(run_id)]
 
     def _page(self, run_id: str | None) -> str:
         if run_id is None:
@@ -259,21 +321,11 @@ class MlflowTracker:
         params = [Param(name, str(value)) for name, value in record.parameters.items()]
         self._client.log_batch(run_id, metrics=metrics, params=params)
 
-    @contextmanager
-    def _alone_in_file(self) -> Iterator[None]:
-        """Only one process at a time prepares a SQLite file: several would leave it without some of its tables."""
-        if not self.uri.startswith("sqlite:///"):
-            yield
-            return
-        path = Path(self.uri.removeprefix("sqlite:///"))
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            yield
-
     def _check_file(self) -> None:
         """Raise at once where the SQLite file is none: MLflow itself would retry for minutes."""
-        if not self.uri.startswith("sqlite:///"):
+        if not self.embedded:
             return
-        path = Path(self.uri.removeprefix("sqlite:///"))
+        path = Path(real_address(self.uri).removeprefix("sqlite:///").partition("?")[0])
         if path.exists():
             with sqlite3.connect(path) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -282,24 +334,39 @@ class MlflowTracker:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except TrackerError:
+            raise
         except Exception as error:
+            _given_up.add(str(self.uri))
             origin: BaseException = error
-            while origin.__cause__ or origin.__context__:
-                origin = origin.__cause__ or origin.__context__ or origin
+            while source := origin.__cause__ or (None if origin.__suppress_context__ else origin.__context__):
+                origin = source
             first = (str(origin).strip() or type(origin).__name__).splitlines()[0]
+            what, advice = ("store", "move it away") if self.embedded else ("server", "start it or wait for it")
             raise TrackerError(
-                f"the MLflow store tracker.uri={self.uri} cannot be used ({first}): move it away, "
-                "name another one, or use tracker=none"
+                scrub(
+                    f"the MLflow {what} tracker.uri={redact(str(self.uri))} cannot be used ({first}): {advice}, "
+                    "name another one, or use tracker=none"
+                )
             ) from error
+
+
+@lru_cache(maxsize=1)
+def _load() -> None:
+    """Import MLflow with settings that keep it quiet and quick to give up."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3.connectionpool"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    from mlflow.store.db import utils
+
+    utils.MAX_RETRY_COUNT = DATABASE_ATTEMPTS
 
 
 @lru_cache(maxsize=1)
 def _client(uri: str) -> Any:
     """The process's connection to the store at `uri`."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    _load()
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
@@ -308,15 +375,19 @@ def _client(uri: str) -> Any:
 @lru_cache(maxsize=1)
 def _experiment_id(uri: str, name: str) -> str:
     """The experiment's id, created where it is not there yet."""
-    found = _client(uri).get_experiment_by_name(name)
-    if found:
+    if found := _client(uri).get_experiment_by_name(name):
         return str(found.experiment_id)
-    return str(_client(uri).create_experiment(name, tags=EXPERIMENT_TAGS))
+    try:
+        return str(_client(uri).create_experiment(name, tags=EXPERIMENT_TAGS))
+    except Exception:
+        if found := _client(uri).get_experiment_by_name(name):  # another process was faster
+            return str(found.experiment_id)
+        raise
 
 
 def _point_name(record: Record) -> str:
     """What was asked for, without what all points of a study have in common."""
-    return " ".join(o for o in record.overrides if not o.startswith(("study=", "quick="))) or "defaults"
+    return " ".join(o for o in record.overrides if not o.startswith(("study=", "quick=", "tracker"))) or "defaults"
 
 
 def _shortened(table: str) -> str:

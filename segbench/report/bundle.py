@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from segbench.record import FILE_NAME, Record, disturbed, load_sweep, write_json, write_text
-from segbench.report.commands import SWEEP_FILE, command_of, overrides_of
+from segbench.report.commands import LEFT_OUT, SWEEP_FILE, command_of, overrides_of
 from segbench.report.evidence import quotient
 from segbench.report.points import Point, machine_of
 from segbench.report.protocol import protocol
@@ -84,7 +84,7 @@ def _known_overrides(folder: Path) -> list[str]:
 
 def _shared(record: dict[str, Any]) -> dict[str, Any]:
     """A record without the address that it was sent to."""
-    overrides = [override for override in record["overrides"] if not override.startswith("tracker")]
+    overrides = [override for override in record["overrides"] if not override.lstrip("+~").startswith("tracker")]
     return {**record, "config": without_tracker(record["config"]), "overrides": overrides}
 
 
@@ -158,9 +158,8 @@ def differences(bundle: Path, folders: Sequence[Path]) -> list[Difference]:
 
 
 def _by_request(records: Sequence[tuple[str, Record]]) -> dict[str, Record]:
-    return {
-        " ".join(o for o in record.overrides if not o.startswith(("tracker", "hydra"))): record for _, record in records
-    }
+    asked = {name: [o for o in record.overrides if not o.lstrip("+~").startswith(LEFT_OUT)] for name, record in records}
+    return {" ".join(asked[name]): record for name, record in records}
 
 
 def _compared(request: str, old: Record, new: Record | None, comparisons: int) -> list[Difference]:

@@ -20,7 +20,7 @@ def overrides_of(folder: Path) -> list[str]:
         typed = [*found["hydra"]["overrides"]["hydra"], *found["hydra"]["overrides"]["task"]]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return []
-    return [str(override) for override in typed if not str(override).startswith(LEFT_OUT)]
+    return [str(override) for override in typed if not str(override).lstrip("+~").startswith(LEFT_OUT)]
 
 
 def command_of(folder: Path) -> str:
