@@ -8,7 +8,6 @@ nothing else to do meanwhile, and every point is waited for.
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,15 +109,21 @@ def measure_in(
     return result
 
 
-def _reach(address: str | None) -> None:
-    """Raise `OSError` at once where nothing listens at an address: Ray itself would try for many minutes."""
+def _reach(address: Any) -> None:
+    """Raise `OSError` at once where no cluster answers at an address: Ray itself would try for many minutes."""
+    from ray._private.services import canonicalize_bootstrap_address
+
     if address in (None, "auto"):
-        address = os.environ.get("RAY_ADDRESS", "")
-    if named := re.fullmatch(r"([\w.-]+):(\d+)", str(address)):
-        try:
-            socket.create_connection((named[1], int(named[2])), timeout=CONNECT_S).close()
-        except OSError as error:
-            raise OSError(f"{address} cannot be reached ({error.strerror or error})") from error
+        address = os.environ.get("RAY_ADDRESS", "auto")
+    if "://" in address or (found := canonicalize_bootstrap_address(address)) is None:
+        return
+    host, _, port = found.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise OSError(
+            f"{found if address == 'auto' else address} cannot be reached ({error.strerror or error})"
+        ) from error
 
 
 def _measures(node: Mapping[str, Any]) -> bool:

@@ -112,7 +112,7 @@ def test_a_killed_slurm_job_fails_alone(slurm: Environment, tmp_path: Path) -> N
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
     def kill() -> None:
-        job = eventually(lambda: ask("squeue", "--noheader", "--states=RUNNING", "--format=%A"))
+        job = eventually(lambda: ask("squeue", "--noheader", "--states=RUNNING", "--format=%i"))
         ask("scancel", "--signal=KILL", "--full", job)
 
     arguments = ("-m", "seed=1,2", *QUICK, "hydra/launcher=submitit_slurm")
