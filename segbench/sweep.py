@@ -230,6 +230,8 @@ class SweepCallback(Callback):
             self.lock = sweep_folder.claim(folder)
         except (sweep_folder.BusyError, ValueError) as error:
             refuse(str(error))
+        except OSError as error:
+            refuse(explain(error))
 
     def _give_back(self) -> None:
         if self.lock:

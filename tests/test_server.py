@@ -40,12 +40,13 @@ sys.addaudithook(watch)
 
 TRACKED = """
 import sys
+import uuid
 from pathlib import Path
 from segbench.record import Record, save
 from segbench.track import MlflowTracker
 tracker = MlflowTracker(sys.argv[1], "segbench", timeout_s=60)
 tracker.prepare()
-tracker.parent_run = tracker.start_sweep("sweep", [])
+tracker.parent_run = tracker.start_sweep("sweep", [], uuid.uuid4().hex)
 folder = Path(tracker.parent_run)
 folder.mkdir()
 for seed in range(int(sys.argv[2])):
@@ -187,13 +188,14 @@ def test_a_server_that_hangs_is_waited_for_once(server: MlflowServer, tmp_path: 
     with servers.proxy(server.url, hangs=True) as proxy:
         _, err = sweep(tmp_path, "channels=8,16", f"tracker.uri={proxy.url}", "tracker.timeout_s=3")
         assert err.count("warning") == 1 and "no answer within 3 s" in err
-        record = load(next(tmp_path.glob("outputs/*/*/0/record.json")))
+        path = next(tmp_path.glob("outputs/*/*/0/record.json"))
+        record = load(path)
         tracker = MlflowTracker(proxy.url, "segbench", timeout_s=2)
         runs(server.url)  # imports MLflow, whose time is not the server's
         for longest_s, waits in ((20, True), (1, False)):
             began = time.monotonic()
             with pytest.raises(TrackerError, match="no answer within 2 s") if waits else nullcontext():
-                tracker.log_point(record, tmp_path)
+                tracker.log_point(record, path.parent)
             assert 2 * waits <= time.monotonic() - began < longest_s
 
 
