@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import traceback
@@ -23,7 +22,7 @@ from segbench.clusters import place
 from segbench.config import POINT_KEYS, family_of, files_of, launcher_of, of_the_point, unused_note, used_parameters
 from segbench.execute import forget_earlier_points, usable_processors
 from segbench.findings import Findings, combine
-from segbench.identity import identity, recipe
+from segbench.identity import digest, identity, recipe
 from segbench.interrupts import held_back
 from segbench.isolate import PointTimeoutError, within
 from segbench.measure.statistics import FEWEST_PROCESSES
@@ -282,8 +281,8 @@ _measured: dict[tuple[Path, str], list[str]] = {}
 
 def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str, Any]) -> None:
     """Raise `ValueError` where a point of the same sweep is the same measurement: what differs changes nothing."""
-    identity = json.dumps([resolved[key] for key in (*POINT_KEYS, "baseline")], default=str)
-    first = _measured.setdefault((folder.parent, identity), overrides)
+    measurement = digest([resolved[key] for key in (*POINT_KEYS, "baseline")])
+    first = _measured.setdefault((folder.parent, measurement), overrides)
     unused = [override for override in overrides if override not in first]
     if unused:
         raise ValueError(

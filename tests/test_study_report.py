@@ -18,6 +18,7 @@ from segbench.record import Record, save
 from segbench.report.claims import CONFIRMED, IN_PART, REFUTED, UNANSWERED, UNDECIDED, decide
 from segbench.report.evidence import is_larger, is_smaller, quotient
 from segbench.report.export import escape, latex, markdown
+from segbench.report.nodes import nodes
 from segbench.report.points import Point, load_points, with_axes
 from segbench.report.quantity import QUANTITIES, Estimate
 from segbench.report.report import build_report, page, write_report
@@ -61,6 +62,30 @@ def record(
 
 def points(*records: Record) -> list[Point]:
     return with_axes([Point({}, each, "sweep", str(index)) for index, each in enumerate(records)])
+
+
+def test_the_spread_between_nodes_is_that_of_the_same_steps() -> None:
+    base = {"block": "dw"}
+    found = [
+        record(1.0, 2.0, host="a", baseline=base, block="stm", channels=8, seed=0),
+        record(1.1, 2.1, host="b", baseline=base, block="stm", channels=8, seed=1),
+        record(3.0, 3.0, host="b", baseline=base, block="faststm", channels=8, seed=0),
+        record(9.0, 3.0, host="a", baseline=base, block="faststm", channels=16, seed=0),
+    ]
+    timed = zip(found, (0.5, 0.6, 0.6, 2.0), strict=True)
+    between = nodes(points(*(replace(r, metrics=r.metrics | {"baseline_latency_ms/median": ms}) for r, ms in timed)))
+    assert between is not None and between.points == {"a": 2, "b": 2}
+    assert [(spread.step, spread.nodes, spread.timings) for spread in between.spreads] == [
+        ("block=stm channels=8", 2, 2),
+        ("baseline block=dw channels=8", 2, 3),
+    ]
+    assert between.spreads[0].latency_percent == pytest.approx(10)
+    assert between.spreads[0].ratio_percent == pytest.approx(5)
+    assert between.spreads[1].latency_percent == pytest.approx(20)
+    assert between.sentence.endswith("differs by up to 20.0%, its ratio to the baseline by up to 5.0%.")
+    assert nodes(points(record(1.0, host="a", channels=8), record(1.0, host="a", channels=16))) is None
+    alone = nodes(points(record(1.0, host="a", channels=8), record(1.0, host="b", channels=16)))
+    assert alone is not None and "No step was timed on more than one node" in alone.sentence
 
 
 def test_points_of_one_baseline_are_compared_through_it() -> None:

@@ -17,6 +17,7 @@ from segbench.record import REPORT_PAGE, STATUSES, Record, write_text
 from segbench.report.claims import Finding, findings
 from segbench.report.commands import command_of
 from segbench.report.export import latex, markdown
+from segbench.report.nodes import Nodes, nodes
 from segbench.report.points import Point, load_points, machine_of, values_on, with_axes
 from segbench.report.protocol import protocol
 from segbench.report.quantity import QUANTITIES
@@ -60,6 +61,7 @@ class Report:
     verdicts: list[tuple[str, int, int]]
     not_measured: list[tuple[str, str, str]]
     machines: list[Machine]
+    nodes: Nodes | None
     config: str
     headline: dict[str, float]
     baselines: str
@@ -93,6 +95,7 @@ def build_report(folders: Sequence[Path]) -> tuple[Report, list[str]]:
             (_name(point), point.record.status, str(point.record.reason)) for point in points if not point.ok
         ],
         machines=_machines(records),
+        nodes=nodes(points),
         config=yaml.safe_dump(without_tracker(records[0].config), sort_keys=False, allow_unicode=True),
         headline=headline(spec, points),
     )
