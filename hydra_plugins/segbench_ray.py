@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,9 @@ class RayLauncher(ClusterLauncher):
             for node in free[: len(waiting)]:
                 index = waiting.pop(0)
                 running[self._start(configs[index], node)] = index, node["NodeID"]
+            if not running:  # no node has come yet, or all have gone
+                time.sleep(POLL_S)
+                continue
             ready, _ = ray.wait(list(running), timeout=POLL_S)
             for reference in ready:
                 index, node_id = running.pop(reference)

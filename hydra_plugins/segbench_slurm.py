@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.singleton import Singleton
@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from hydra_plugins.segbench_launcher import ClusterLauncher, Overrides, last_line, without_result
+from segbench.clusters import note_job
 
 if TYPE_CHECKING:
     from submitit import Job
@@ -53,6 +54,7 @@ class SlurmLauncher(ClusterLauncher):
         self.make_sweep_folder()
         jobs = self._submit(job_overrides, initial_job_idx)
         array = jobs[0].job_id.partition("_")[0]
+        note_job(Path(self.config.hydra.sweep.dir), array)
         self.say(f"Slurm job {array}: {len(jobs)} points, logs in {self.folder}")
         try:
             results = self._collect(jobs, array, job_overrides)
@@ -61,8 +63,15 @@ class SlurmLauncher(ClusterLauncher):
             self.say(f"what was left of Slurm job {array} is cancelled")
             raise
         if not any(result.return_value.unrecorded for result in results):
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._tidy(array)
         return results
+
+    def _tidy(self, array: str) -> None:
+        """Remove what these jobs exchanged, and the folder for it if nothing else is in it."""
+        for path in [*Path(self.folder).glob(f"{array}_*"), *Path(self.folder).glob("submission_file_*.sh")]:
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(self.folder).rmdir()
 
     def _submit(self, job_overrides: Overrides, initial_job_idx: int) -> list[Job[JobReturn]]:
         """Hand the points to Slurm. `HydraException` with the reason where it does not take them."""
@@ -99,7 +108,7 @@ class SlurmLauncher(ClusterLauncher):
         """The points' results in order; each is shown when it comes, or when its job has ended without one."""
         results: dict[int, JobReturn] = {}
         ended: dict[int, float] = {}
-        states: dict[str, str] = {}
+        states: dict[str, str] | None = None
         asked = -STATES_S
         while len(results) < len(jobs):
             time.sleep(POLL_S)
@@ -108,7 +117,7 @@ class SlurmLauncher(ClusterLauncher):
             for index, job in enumerate(jobs):
                 if index in results:
                     continue
-                state = states.get(job.job_id, GONE)
+                state = "PENDING" if states is None else states.get(job.job_id, GONE)
                 if job.paths.result_pickle.exists():
                     results[index] = _result(job)
                 elif state not in ENDED:
@@ -137,8 +146,8 @@ def _result(job: Job[JobReturn]) -> JobReturn:
     return result
 
 
-def _states(array: str, before: dict[str, str]) -> dict[str, str]:
-    """The state of every job of an array; what it was before where Slurm does not answer."""
+def _states(array: str, before: dict[str, str] | None) -> dict[str, str] | None:
+    """The state of every job of an array; what was known before where Slurm does not answer."""
     asked = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T", f"--jobs={array}"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode and "Invalid job id" not in done.stderr:

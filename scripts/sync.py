@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from segbench.explain import explain
-from segbench.interrupts import EXIT_INTERRUPTED, stop_in_order
+from segbench.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
 from segbench.prepare import composed
+from segbench.secrets import AddressError, hide_arguments
 from segbench.sweep_folder import BusyError
 from segbench.sync import send_folder, sweeps_in
 from segbench.track import MlflowTracker, NoTracker, TrackerError
@@ -31,24 +32,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="folders, and overrides of the tracker")
     arguments = parser.parse_args().folders
-    overrides = [argument for argument in arguments if argument.startswith("tracker")]
+    overrides = [argument for argument in arguments if argument.startswith(("tracker=", "tracker."))]
     folders = [Path(argument) for argument in arguments if argument not in overrides]
     missing = [str(folder) for folder in folders if not folder.is_dir()]
     if missing or not folders:
         parser.error(f"{' '.join(missing) or 'FOLDER'}: not a folder")
     stop_in_order()
     try:
-        tracker = instantiate(composed(overrides).tracker)
+        tracker = instantiate(composed(hide_arguments(overrides)).tracker)
         if isinstance(tracker, NoTracker):
             return _complain("tracker=none keeps nothing: name a tracker to send to")
         tracker.prepare()
         found = [sweep for folder in folders for sweep in sweeps_in(folder)]
         results = [_send(tracker, sweep) for sweep in found]
-    except (HydraException, TrackerError) as error:
+    except (HydraException, AddressError, TrackerError, OSError) as error:
         return _complain(explain(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         _complain("interrupted: repeat the command to send the rest")
-        return EXIT_INTERRUPTED
+        return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
     if not results:
         return _complain(f"no records below {' '.join(map(str, folders))}")
     return 0 if all(results) else 1

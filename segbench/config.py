@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,26 @@ def launcher_of(choices: Mapping[str, Any]) -> str:
     return str(choices.get("hydra/launcher") or "basic")
 
 
-def files_of(sources: Sequence[Any]) -> list[str]:
-    """The folders among the sources of a composed configuration."""
-    return [str(source.path) for source in sources if source.schema == "file"]
+@dataclass(frozen=True)
+class Sources:
+    """What a configuration was composed from: folders of files, and the name of the first of them.
+
+    `known` is whether that is all: packages, other than Hydra's own, may hold files as well.
+    """
+
+    folders: tuple[str, ...] = (str(CONF_DIR),)
+    name: str = "config"
+    known: bool = True
+
+    @staticmethod
+    def of(hydra: Any) -> Sources:
+        """The sources of a configuration composed by Hydra, from its own part of it."""
+        others = [found.path for found in hydra.runtime.config_sources if found.schema == "pkg"]
+        return Sources(
+            tuple(str(found.path) for found in hydra.runtime.config_sources if found.schema == "file"),
+            str(hydra.job.config_name),
+            known=set(others) <= {"hydra.conf"} and not hydra.job.env_set,
+        )
 
 
 NEVER_UNUSED = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import segbench
+from segbench.config import Sources
 
 UNDECISIVE = (
     "tracker",
@@ -29,7 +31,9 @@ UNDECISIVE = (
 """Keys of a configuration that say where results go and how a sweep is run, but not what a point gives."""
 BACKENDS = (
     "torch",
+    "triton",
     "numpy",
+    "scipy",
     "timm",
     "thop",
     "segmentation-models-pytorch",
@@ -41,6 +45,25 @@ BACKENDS = (
 )
 BESIDE = ("report",)
 """Parts of segbench that no measurement passes through."""
+SETTINGS = (
+    "OMP_NUM_THREADS",
+    "OMP_PROC_BIND",
+    "OMP_PLACES",
+    "OMP_WAIT_POLICY",
+    "OMP_SCHEDULE",
+    "OMP_DYNAMIC",
+    "GOMP_CPU_AFFINITY",
+    "GOMP_SPINCOUNT",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "ATEN_CPU_CAPABILITY",
+    "LD_PRELOAD",
+    "GLIBC_TUNABLES",
+)
+"""Variables of the environment that change how fast, or with what instructions, everything is computed."""
+TIMEOUT = "point_timeout_s"
 MACHINE_FACTS = ("host", "os", "cpu", "cores_physical", "cores_logical", "cores_usable", "accelerator")
 PARTS = {
     "config": "configuration",
@@ -52,8 +75,11 @@ PARTS = {
 
 def identity(config: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of a resolved configuration, the code, the software and the machine, by the names in `PARTS`."""
+    decisive_part = {key: value for key, value in config.items() if key not in UNDECISIVE}
+    if config.get(TIMEOUT) is not None:  # which takes a process of its own
+        decisive_part["isolation"] = "process"
     return {
-        "config": digest({key: value for key, value in config.items() if key not in UNDECISIVE}),
+        "config": digest(decisive_part),
         "code": code_version(targets(config)),
         "software": digest(software(environment)),
         "machine": digest(machine(environment)),
@@ -65,15 +91,16 @@ def differences(old: Mapping[str, str], new: Mapping[str, str], parts: Collectio
     return [PARTS[part] for part in parts if part not in old or old[part] != new.get(part)]
 
 
-def recipe(overrides: Sequence[str], sources: Sequence[str]) -> str | None:
+def recipe(overrides: Sequence[str], sources: Sources) -> str | None:
     """Hash of what a configuration is composed from: the same recipe gives the same configuration, uncomposed.
 
-    `sources` are the folders of configuration files. `None` where the environment or the time may come in.
+    `None` where that is not sure: where files of packages, the environment or the time may come in.
     """
-    asked, files = decisive(overrides), _configuration_files(tuple(sources))
-    if files is None or any("${" in override for override in asked):
+    asked, files = decisive(overrides), _configuration_files(sources.folders)
+    if files is None or not sources.known or any("${" in override for override in asked):
         return None
-    return digest([asked, files, metadata.version("hydra-core")])
+    limited = any(override.startswith(f"{TIMEOUT}=") and override != f"{TIMEOUT}=null" for override in overrides)
+    return digest([asked, limited, files, sources.name, metadata.version("hydra-core")])
 
 
 def decisive(overrides: Sequence[str]) -> list[str]:
@@ -83,10 +110,10 @@ def decisive(overrides: Sequence[str]) -> list[str]:
 
 
 def software(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Versions of everything that computes."""
-    accelerator = environment.get("accelerator") or {}
+    """Versions of everything that computes, and what the environment sets of it; CUDA's belong to the machine."""
     versions = {name: _version(name) for name in BACKENDS}
-    return {"python": sys.version, **versions, "cuda": accelerator.get("cuda"), "cudnn": accelerator.get("cudnn")}
+    settings = {name: os.environ[name] for name in SETTINGS if name in os.environ}
+    return {"python": sys.version, **versions, **settings}
 
 
 def machine(environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +132,9 @@ def code_version(targets: tuple[str, ...]) -> str:
     package = Path(segbench.__file__).parent
     own = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in BESIDE]
     others = [path for target in targets for path in _sources_of(target)]
-    return digest([_content(package, own), [str(path.name) + _hash(path) for path in others]])
+    tops = {target.partition(".")[0] for target in targets}
+    installed = {top: _version(top) for top in sorted(tops) if top.isidentifier()}
+    return digest([_content(package, own), [path.name + _hash(path) for path in others], installed])
 
 
 def _content(folder: Path, paths: Sequence[Path]) -> dict[str, str]:
@@ -134,13 +163,16 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 def _sources_of(target: str) -> list[Path]:
-    """The source files of the user's module or package that `target` is in; none for an installed package."""
+    """The source files of the user's package that `target` is in, or of all modules beside the one it is in.
+
+    None for an installed package.
+    """
     top = target.partition(".")[0]
     if not top.isidentifier():
         return []
     for folder in (Path.cwd(), *map(Path, sys.path)):
         if (folder / f"{top}.py").is_file():
-            return [] if _is_installed(folder) else [folder / f"{top}.py"]
+            return [] if _is_installed(folder) else sorted(folder.glob("*.py"))
         if (folder / top).is_dir() and importlib.util.find_spec(top):
             return [] if _is_installed(folder) else sorted((folder / top).rglob("*.py"))
     return []

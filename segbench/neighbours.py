@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from segbench.checks import one_of
 from segbench.processes import is_alive, this_process
+from segbench.record import write_json
 
 log = logging.getLogger(__name__)
 MODES = ("wait", "mark")
@@ -53,6 +54,8 @@ class Neighbours:
     def __enter__(self) -> Neighbours:
         try:
             self.folder.mkdir(exist_ok=True)
+            if self.folder.is_symlink() or self.folder.stat().st_uid not in (0, os.getuid()):
+                raise OSError(f"{self.folder} is a link or somebody else's")
             with suppress(PermissionError):  # somebody else's, and open to all already
                 self.folder.chmod(0o1777)
             self._enter()
@@ -68,7 +71,7 @@ class Neighbours:
         with suppress(OSError), self._mutex():
             visits = [entry for entry in self._others() if entry["began"] >= self._entry["began"]]
             if self.met:
-                self._file.write_text(json.dumps(self._entry | {"ended": time.time()}))
+                write_json(self._entry | {"ended": time.time()}, self._file)
             else:
                 self._file.unlink(missing_ok=True)
             self.met += len(visits)
@@ -85,7 +88,7 @@ class Neighbours:
                         "processors": sorted(self.processors),
                         "began": time.time(),
                     }
-                    self._file.write_text(json.dumps(self._entry))
+                    write_json(self._entry, self._file)
                     return
             if not waiting:
                 pids = ", ".join(str(entry["pid"]) for entry in present)

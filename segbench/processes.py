@@ -20,7 +20,7 @@ def is_alive(process: Mapping[str, Any]) -> bool:
     try:
         found = psutil.Process(int(process["pid"]))
         return abs(found.create_time() - float(process["created"])) < 1 and found.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+    except (psutil.Error, OverflowError, ValueError, TypeError):
         return False
 
 

@@ -20,6 +20,17 @@ TABLE = "comparison.csv"
 """Every parameter and metric of a sweep's points, in its folder."""
 REPORT_FOLDER, REPORT_PAGE = "report", "report.html"
 """A study's report, in the folder of its sweep."""
+FIELD_TYPES = {
+    "overrides": list,
+    "parameters": dict,
+    "config": dict,
+    "environment": dict,
+    "metrics": dict,
+    "samples": dict,
+    "verdicts": dict,
+    "identity": dict,
+    "started": str,
+}
 STATUSES = ("ok", "failed", "unsupported", "timeout", "killed")
 
 
@@ -49,6 +60,9 @@ class Record:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
+        for name, kind in FIELD_TYPES.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is a {type(getattr(self, name)).__name__}, not a {kind.__name__}")
         if self.status not in STATUSES:
             raise ValueError(f"status={self.status} is not allowed: choose one of {', '.join(STATUSES)}")
         if (self.status == "ok") != (self.reason is None):
@@ -108,7 +122,7 @@ def load(path: Path) -> Record:
     """Read a record; `ValueError` names the file where it is not whole or of another version."""
     try:
         return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole record of this version: {error}") from error
 
 

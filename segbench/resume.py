@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -9,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from segbench.checks import one_of
-from segbench.config import ON_THIS_MACHINE, of_the_point
+from segbench.config import ON_THIS_MACHINE, Sources, hydra_value, of_the_point
 from segbench.identity import PARTS, code_version, decisive, differences, digest, machine, recipe, software, targets
 from segbench.record import FILE_NAME, STATUSES, Record, load, load_sweep
+
+PLAIN_NAME = re.compile(r"[\w,=+-][\w.,=+-]*")
+"""Names of points' folders that Hydra takes as they are; other folders are left alone."""
 
 
 def checked_retry(retry: object) -> list[str]:
@@ -72,23 +77,27 @@ class Plan:
     sweep, or the next free one.
     """
 
-    def __init__(self, folder: Path, rule: Rule, sources: Sequence[str], environment: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, rule: Rule, sources: Sources, environment: Mapping[str, Any]) -> None:
         self.rule, self.sources = rule, sources
         self._here = {"software": digest(software(environment)), "machine": digest(machine(environment))}
         self._records = dict(load_sweep(folder)[0])
-        self._names = {_key(record.overrides): name for name, record in self._records.items()}
-        self._taken = {path.name for path in folder.iterdir() if path.name.isdigit() and path.name in self._records}
+        self._records = {name: record for name, record in self._records.items() if PLAIN_NAME.fullmatch(name)}
+        self._names: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+        for name, record in self._records.items():
+            self._names[_key(record.overrides)].append(name)
+        self._taken = set(self._records)
         self.kept = 0
 
     def remaining(self, batch: Sequence[Sequence[str]]) -> list[list[str]]:
         """The points of a batch that are to be measured, each with the folder for it; counts the others in `kept`."""
         left = []
         for index, overrides in enumerate(batch):
-            name = self._names.get(_key(overrides))
+            names = self._names[_key(overrides)]
+            name = names.pop(0) if names else None
             if name is not None and self._stands(self._records[name], overrides):
                 self.kept += 1
             else:
-                left.append([*overrides, f"hydra.sweep.subdir={name or self._free_name(index)}"])
+                left.append([*overrides, f"hydra.sweep.subdir={hydra_value(name or self._free_name(index))}"])
         return left
 
     def _stands(self, record: Record, overrides: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from segbench import environment
 from segbench.checks import UnsupportedError, one_of, positive_int, positive_number
 from segbench.clusters import place
-from segbench.config import POINT_KEYS, family_of, files_of, launcher_of, of_the_point, unused_note, used_parameters
+from segbench.config import POINT_KEYS, Sources, family_of, launcher_of, of_the_point, unused_note, used_parameters
 from segbench.execute import forget_earlier_points, usable_processors
 from segbench.findings import Findings, combine
 from segbench.identity import digest, identity, recipe
@@ -73,23 +73,21 @@ def run(config: DictConfig) -> Outcome:
     folder, launcher = Path(hydra.runtime.output_dir), launcher_of(hydra.runtime.choices)
     notes: tuple[str, ...] = ()
     try:
-        request = understand(
-            config, of_the_point(hydra.overrides.task), hydra.runtime.choices, files_of(hydra.runtime.config_sources)
-        )
+        request = understand(config, of_the_point(hydra.overrides.task), hydra.runtime.choices, Sources.of(hydra))
         if config.resume:
             rule = Rule.of(request.config, launcher)
             kept, notes = rule.standing(folder, request.identity)
             if kept:
                 return Outcome(kept.status, f"{_detail(kept)} (kept)")
         with held_back():
-            replaced = supersede(folder)
-            begin(folder, {**asdict(request), "environment": environment.describe(), "started": _now()})
+            supersede(folder)
+            begin(folder, {**asdict(request), "environment": environment.describe() | place(), "started": _now()})
         measured = measure_point(config, request, folder, launcher)
         record = measured.record
         with held_back():
             save(record, folder)
             end(folder)
-            warnings, untracked = _hand_on(config, measured, folder, replaced)
+            warnings, untracked = _hand_on(config, measured, folder)
     except Exception as error:  # without a record this is the only word of the point
         return Outcome("failed", f"no record: {one_line(error)}", (), traceback.format_exc(), unrecorded=True)
     if note := unused_note(request.overrides, record.parameters):
@@ -98,9 +96,9 @@ def run(config: DictConfig) -> Outcome:
 
 
 def understand(
-    config: DictConfig, overrides: list[str], choices: Mapping[str, Any], sources: Sequence[str] = ()
+    config: DictConfig, overrides: list[str], choices: Mapping[str, Any], sources: Sources | None = None
 ) -> Request:
-    """What a configuration asks for; `sources` are the folders of the files that it was composed from."""
+    """What a configuration asks for; `sources` are what it was composed from, where that is known."""
     resolved = without_secrets(plain(config, resolve=True))
     parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
     parameters |= {preset: choices[preset] for preset in PRESETS if choices.get(preset)}
@@ -116,7 +114,7 @@ def _detail(record: Record) -> str:
     return record.reason or f"{record.metrics['latency_ms/median']:.4g} ms"
 
 
-def _hand_on(config: DictConfig, measured: Measured, folder: Path, replaced: bool) -> tuple[tuple[str, ...], bool]:
+def _hand_on(config: DictConfig, measured: Measured, folder: Path) -> tuple[tuple[str, ...], bool]:
     """Write the analysis and send the record; returns what went wrong, and whether the tracker lacks the record."""
     warnings = []
     if measured.tables:
@@ -126,10 +124,7 @@ def _hand_on(config: DictConfig, measured: Measured, folder: Path, replaced: boo
             warnings.append(f"the analysis is not written: {one_line(error)}")
             log.warning("%s: %s", warnings[0], traceback.format_exc())
     try:
-        tracker = instantiate(config.tracker)
-        if replaced:
-            tracker.supersede(folder)
-        sent = tracker.log_point(measured.record, folder)
+        sent = instantiate(config.tracker).log_point(measured.record, folder)
     except TrackerError as error:
         log.warning("not tracked: %s", error)
         return (*warnings, str(error)), True

@@ -77,7 +77,7 @@ def _remember_environment() -> None:
 
 def _hidden(argument: str) -> str:
     key, _, typed = argument.partition("=")
-    if any(name in key for name in (VARIABLE, *CREDENTIALS)):
+    if any(name in argument for name in (VARIABLE, *CREDENTIALS)) and "${oc.env:" not in argument:
         remember(typed)
         raise AddressError(f"{key} would be recorded: set the variable in the environment that segbench starts in")
     if key.lstrip("+~").partition(".")[0] != "tracker" or not ("://" in typed or "${" in typed):

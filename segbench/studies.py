@@ -16,6 +16,7 @@ from pathlib import Path
 
 from segbench.config import CONF_DIR
 from segbench.record import REPORT_FOLDER, REPORT_PAGE, write_text
+from segbench.sweep_folder import STATE
 
 KEY = "study="
 QUICK = "quick"
@@ -76,18 +77,34 @@ def with_quick(arguments: Sequence[str]) -> list[str]:
 
 def run_all(names: Sequence[str], others: Sequence[str]) -> int:
     """Run the studies and write the index; returns 0 where all ended well, else the first other exit code."""
-    root = Path("outputs") / "studies" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
+    root, others = _folder(others)
     done: list[Done] = []
     for number, name in enumerate(names, start=1):
         print(f"Study {number} of {len(names)}: {name}", flush=True)
         folder = root / name
-        command = [sys.executable, "-m", "segbench", f"{KEY}{name}", f"hydra.sweep.dir={folder}", *others]
+        resumed = [f"resume={folder}"] if (folder / STATE).is_file() else []
+        command = [sys.executable, "-m", "segbench", f"{KEY}{name}", f"hydra.sweep.dir={folder}", *resumed, *others]
         done.append(Done(name, folder, subprocess.run(command, check=False).returncode))
         write_text(index(done, root), root / "index.html")
         if done[-1].code == EXIT_REFUSED:
             break  # what is wrong with the arguments is wrong for all
     print(f"Reports: {root / 'index.html'}")
     return next((study.code for study in done if study.code), 0)
+
+
+def _folder(others: Sequence[str]) -> tuple[Path, list[str]]:
+    """The folder of all studies: a new one, or the one that `resume` asks for; and the arguments without that."""
+    studies = Path("outputs") / "studies"
+    asked = next((other.partition("=")[2] for other in others if other.startswith("resume=")), "false")
+    rest = [other for other in others if not other.startswith("resume=")]
+    new = studies / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
+    if asked.lower() in ("false", "null"):
+        return new, rest
+    if asked.lower() == "true":
+        return max((path for path in studies.glob("*") if path.is_dir()), default=new), rest
+    if not Path(asked).is_dir():
+        raise UnknownStudyError(f"resume={asked} is not a folder of studies: use true, or a folder below {studies}")
+    return Path(asked), rest
 
 
 def index(done: Sequence[Done], root: Path) -> str:

@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from segbench import record, sweep_folder
 from segbench.axes import count_points, join_families, parse_sweeps, shorten, sweep_overrides, user_overrides
 from segbench.checks import boolean
-from segbench.clusters import why_not
-from segbench.config import ON_THIS_MACHINE, SWEEP_OVERRIDE, files_of, hydra_value, launcher_of, of_the_point
+from segbench.clusters import still_running, why_not
+from segbench.config import ON_THIS_MACHINE, SWEEP_OVERRIDE, Sources, hydra_value, launcher_of, of_the_point
 from segbench.explain import explain
 from segbench.identity import decisive
 from segbench.interrupts import held_back
@@ -224,9 +224,11 @@ class SweepCallback(Callback):
         """A point's overrides, as far as they differ between the points of the sweep."""
         return " ".join([o for o in overrides if o.partition("=")[0] in self.swept] or overrides)
 
-    def _claim(self, folder: Path) -> None:
-        """Take a folder for as long as this command runs."""
+    def _claim(self, folder: Path, resumed: Path | None = None) -> None:
+        """Take a folder for as long as this command runs; one that is resumed may be somebody else's."""
         try:
+            if folder == resumed:
+                sweep_folder.refuse_links(folder)
             self.lock = sweep_folder.claim(folder)
         except (sweep_folder.BusyError, ValueError) as error:
             refuse(str(error))
@@ -240,13 +242,14 @@ class SweepCallback(Callback):
 
     def _open_folder(self, config: DictConfig) -> str:
         """Take the sweep's folder, the one that is resumed or a new one; returns the sweep's id."""
-        command = decisive(self.overrides)
+        name = Sources.of(config.hydra).name
+        command = decisive(self.overrides) + ([f"--config-name={name}"] if name != "config" else [])
         folder = self._resumed(config, command) if config.resume else None
         if folder:
             with open_dict(config):
                 config.hydra.sweep.dir = str(folder)
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={hydra_value(str(folder))}")
-        self._claim(Path(config.hydra.sweep.dir))
+        self._claim(Path(config.hydra.sweep.dir), folder)
         sweep = sweep_folder.open_sweep(Path(config.hydra.sweep.dir), command)
         if folder:
             self._plan(config, folder)
@@ -262,6 +265,9 @@ class SweepCallback(Callback):
         folder = Path(str(config.resume))
         if not any((folder / name).is_file() for name in (sweep_folder.STATE, "multirun.yaml")):
             refuse(f"resume={config.resume} is not allowed: use true, or the folder of a sweep")
+        sweep = sweep_folder.read_sweep(folder)
+        if sweep and sorted(sweep.command) != sorted(command):
+            warn(f"{folder} is of another command, {' '.join(sweep.command)}: its other points stay in the comparison")
         return folder
 
     def _plan(self, config: DictConfig, folder: Path) -> None:
@@ -276,8 +282,10 @@ class SweepCallback(Callback):
             rule = Rule.of({str(key): value for key, value in asked.items()}, launcher_of(runtime.choices))
         except ValueError as error:
             refuse(str(error))
+        if busy := still_running(folder) or sweep_folder.still_measured(folder):
+            refuse(f"{busy}: wait for it, or end it")
         sweep_folder.mark_killed(folder, elsewhere=True)
-        self.plan = Plan(folder, rule, files_of(runtime.config_sources), environment.describe())
+        self.plan = Plan(folder, rule, Sources.of(config.hydra), environment.describe())
 
     def _prepare(self, config: DictConfig, sweep_id: str | None = None) -> None:
         """Open the tracker, and the run of the sweep `sweep_id`; warn where it cannot be used."""

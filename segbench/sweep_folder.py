@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from segbench import record
-from segbench.processes import is_gone, this_process
+from segbench.processes import is_alive, is_gone, this_process
 from segbench.record import Record
 
+DEEPEST = 4
+"""Sweeps lie in outputs/<name>/<time>, those of several studies in outputs/studies/<time>/<folder>/<study>."""
 STATE, LOCK, BEGUN, SUPERSEDED = "sweep.json", ".lock", "begun.json", "superseded"
 KILLED = "its process ended without a record: it was killed, the machine went down, or the disk was full"
 
@@ -33,15 +36,16 @@ class Sweep:
     command: list[str]
 
 
-def claim(folder: Path) -> FileLock:
-    """Take the folder for this process until it ends or calls `give_back`.
-
-    Raises `BusyError` where another has it, and `ValueError` for a link in it: what is written there stays there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+def refuse_links(folder: Path) -> None:
+    """Raise `ValueError` for a link in a folder that somebody else may have made: what is written there stays there."""
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
         raise ValueError(f"{links[0]} is a link: a folder with links cannot be worked in, copy what they stand for")
+
+
+def claim(folder: Path) -> FileLock:
+    """Take the folder for this process until it ends or calls `give_back`. `BusyError` where another has it."""
+    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -51,10 +55,17 @@ def claim(folder: Path) -> FileLock:
 
 
 def give_back(lock: FileLock) -> None:
-    """Leave the folder in order: no later run has to look for points that were killed in it."""
+    """Leave the folder; where no point in it is without an end, no later run has to look for one."""
+    path = Path(lock.lock_file)
     with suppress(OSError):
-        Path(lock.lock_file).unlink(missing_ok=True)
+        if not _begun(path.parent):
+            path.unlink(missing_ok=True)
     lock.release()
+
+
+def _begun(folder: Path) -> list[Path]:
+    """The notes of points that began in a folder, or in folders in it, and have not ended."""
+    return sorted([*folder.glob(BEGUN), *folder.glob(f"*/{BEGUN}")])
 
 
 def open_sweep(folder: Path, command: Sequence[str]) -> Sweep:
@@ -95,13 +106,22 @@ def end(folder: Path) -> None:
     (folder / BEGUN).unlink(missing_ok=True)
 
 
+def still_measured(folder: Path) -> str | None:
+    """Which process of this machine measures a point of the folder right now, in words; `None` where there is none."""
+    for note in _begun(folder):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            process = json.loads(note.read_text(encoding="utf-8"))["process"]
+            if is_alive(process) and process["host"] == this_process()["host"]:
+                return f"process {process['pid']} measures point {note.parent.name} of {folder}"
+    return None
+
+
 def mark_killed(folder: Path, reason: str = KILLED, elsewhere: bool = False) -> int:
     """Write a `killed` record for every point that began in a folder, or below it, and has none; returns how many.
 
     Points of this process count as ended, and with `elsewhere` those of other machines, of which nobody can tell.
     """
-    notes = sorted([*folder.glob(BEGUN), *folder.glob(f"*/{BEGUN}")])
-    return sum(_mark_killed(note, reason, elsewhere) for note in notes)
+    return sum(_mark_killed(note, reason, elsewhere) for note in _begun(folder))
 
 
 def _mark_killed(note: Path, reason: str, elsewhere: bool) -> bool:
@@ -135,34 +155,34 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def supersede(point: Path) -> bool:
-    """Move what a point's folder has of an earlier measurement aside, to the sweep's folder of superseded points.
-
-    Returns whether there was something.
-    """
+def supersede(point: Path) -> None:
+    """Move what a point's folder has of an earlier measurement aside, to the sweep's folder of superseded points."""
     old = [point / name for name in (record.FILE_NAME, record.ANALYSIS_FOLDER) if (point / name).exists()]
     if not old:
-        return False
+        return
     parent = point.parent / SUPERSEDED
-    number = 1 + sum(1 for _ in parent.glob(f"{point.name}-*"))
-    aside = parent / f"{point.name}-{number}"
-    aside.mkdir(parents=True, exist_ok=True)
+    aside = next(path for number in count(1) if not (path := parent / f"{point.name}-{number}").exists())
+    aside.mkdir(parents=True)
     for path in old:
         path.replace(aside / path.name)
-    return True
 
 
-def unfinished(outputs: Path) -> list[Path]:
-    """Folders `outputs/<name>/<time>` that were left without order, by a process that is no more."""
-    return sorted(lock.parent for lock in outputs.glob(f"*/*/{LOCK}"))
+def unfinished(outputs: Path, depth: int = DEEPEST) -> Iterator[Path]:
+    """Folders at most so deep below `outputs` that were left without order, by a process that is no more."""
+    if not outputs.is_dir() or not depth:
+        return
+    for folder in sorted(path for path in outputs.iterdir() if path.is_dir() and not path.is_symlink()):
+        if (folder / LOCK).is_file():
+            yield folder
+        elif not (folder / STATE).is_file() and not (folder / ".hydra").is_dir():
+            yield from unfinished(folder, depth - 1)
 
 
-def tidy(outputs: Path) -> int:
-    """Mark the killed points of every unfinished folder in which nobody works; returns how many there were."""
-    count = 0
+def tidy(outputs: Path) -> None:
+    """Mark the killed points of every unfinished folder in which nobody works."""
     for folder in unfinished(outputs):
-        with suppress(BusyError, OSError):
+        with suppress(BusyError, OSError, ValueError):
+            refuse_links(folder)
             lock = claim(folder)
-            count += mark_killed(folder)
+            mark_killed(folder)
             give_back(lock)
-    return count

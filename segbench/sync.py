@@ -8,8 +8,8 @@ from pathlib import Path
 
 from segbench.interrupts import held_back
 from segbench.record import FILE_NAME, REPORT_FOLDER, TABLE, Record, load, load_sweep
-from segbench.sweep_folder import STATE, claim, give_back, mark_killed, open_sweep
-from segbench.track import MlflowTracker, NoTracker
+from segbench.sweep_folder import STATE, claim, give_back, mark_killed, open_sweep, refuse_links
+from segbench.track import MlflowTracker, NoTracker, TrackerError
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,20 @@ def send_missing(
     if isinstance(tracker, NoTracker):
         return 0
     tracker.parent_run = run_id
-    count = 0
+    if run_id:
+        tracker.supersede(points, run_id)
+    count, refused = 0, []
     for folder in tracker.missing(points, run_id):
         record = load(folder / FILE_NAME)
-        with held_back():
-            count += tracker.complete_point(record, folder)
+        try:
+            with held_back():
+                count += tracker.complete_point(record, folder)
+        except TrackerError as error:
+            tracker.prepare()  # raises where it is the tracker, and not this record, that cannot be used
+            refused.append(f"{folder}: {error}")
         sent()
+    if refused:
+        raise TrackerError(f"{len(refused)} records were refused, the others are sent: {refused[0]}")
     return count
 
 
@@ -49,6 +57,7 @@ def send_folder(tracker: MlflowTracker, folder: Path, sent: Callable[[], None] =
     Raises `BusyError` where a sweep runs in the folder, `TrackerError` where the tracker cannot be used, and
     `ValueError` where the record of a single point is not whole.
     """
+    refuse_links(folder)
     lock = claim(folder)
     try:
         mark_killed(folder)

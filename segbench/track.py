@@ -26,10 +26,12 @@ from segbench.record import ANALYSIS_FOLDER, FILE_NAME, Record, id_of
 from segbench.scrub import scrub
 from segbench.secrets import real_address
 
-SWEEP_TAG, RECORD_TAG, POINT_TAG = "segbench.sweep", "segbench.record", "segbench.point"
-"""Ids of a sweep and of a point's record, and the name of its folder: by them what was sent is found again."""
+SWEEP_TAG, RECORD_TAG = "segbench.sweep", "segbench.record"
+"""Ids of a sweep and of a point's record: by them what was sent is found again."""
 OWNER_TAG, INCOMPLETE_TAG = "segbench.owner", "segbench.incomplete"
 """The process that will end a run, and the mark of a run that nobody ended."""
+SUPERSEDED_TAG = "segbench.superseded"
+"""The mark of a run whose record a later measurement took the place of."""
 RUN_STATUSES = {"failed": "FAILED", "timeout": "FAILED", "killed": "KILLED"}
 RUNS_A_PAGE = 1000
 UNREACHABLE = "unreachable"
@@ -95,7 +97,7 @@ class NoTracker:
         """Nothing to send."""
         return True
 
-    def supersede(self, folder: Path) -> None:
+    def supersede(self, folders: Sequence[Path], run_id: str) -> None:
         """Nothing was sent."""
 
     def missing(self, folders: Sequence[Path], run_id: str | None) -> list[Path]:
@@ -172,7 +174,7 @@ class MlflowTracker:
         return True
 
     def _send(self, record: Record, folder: Path) -> None:
-        tags = self._tags(record) | {RECORD_TAG: id_of(folder), POINT_TAG: folder.name}
+        tags = self._tags(record) | {RECORD_TAG: id_of(folder)}
         run = self._client.create_run(
             self._experiment_id, start_time=_started_ms(record), tags=tags, run_name=_point_name(record)
         )
@@ -195,15 +197,31 @@ class MlflowTracker:
             return list(folders)
         children = self._runs(f"tags.mlflow.parentRunId = '{run_id}'")
         whole = {run.data.tags.get(RECORD_TAG) for run in children if _is_whole(run)}
-        return [folder for folder in folders if id_of(folder) not in whole]
+        return [
+            folder for folder, record_id in zip(folders, map(id_of, folders), strict=True) if record_id not in whole
+        ]
+
+    @in_time
+    def supersede(self, folders: Sequence[Path], run_id: str) -> None:
+        """Below `run_id`, mark the runs of records that later ones took the place of; those of killed points go."""
+        current = {id_of(folder) for folder in folders}
+        for run in self._runs(f"tags.mlflow.parentRunId = '{run_id}'"):
+            if run.data.tags.get(RECORD_TAG) in current or SUPERSEDED_TAG in run.data.tags:
+                continue
+            if run.data.tags.get("segbench.status") == "killed":
+                self._client.delete_run(run.info.run_id)
+            else:
+                self._client.set_tag(run.info.run_id, SUPERSEDED_TAG, "true")
 
     @in_time
     def complete_point(self, record: Record, folder: Path) -> bool:
         """Send a point that may have been sent before, in part or whole; returns whether anything was to be sent."""
-        runs = self._runs(f"tags.{RECORD_TAG} = '{id_of(folder)}'")
+        runs = sorted(self._runs(f"tags.{RECORD_TAG} = '{id_of(folder)}'"), key=_is_whole, reverse=True)
         if not runs:
             self._send(record, folder)
             return True
+        for doubled in runs[1:]:  # a request that was repeated although it had arrived
+            self._client.delete_run(doubled.info.run_id)
         run_id, tags = runs[0].info.run_id, runs[0].data.tags
         if self.parent_run and tags.get("mlflow.parentRunId") != self.parent_run:
             self._client.set_tag(run_id, "mlflow.parentRunId", self.parent_run)
@@ -214,18 +232,6 @@ class MlflowTracker:
         if INCOMPLETE_TAG in tags:
             self._client.delete_tag(run_id, INCOMPLETE_TAG)
         return True
-
-    @in_time
-    def supersede(self, folder: Path) -> None:
-        """A later measurement takes the place of a point's record: a killed point's run goes, any other is marked."""
-        if self.parent_run in (None, UNREACHABLE) or self.uri in _given_up:
-            return
-        mine = f"tags.mlflow.parentRunId = '{self.parent_run}' and tags.{POINT_TAG} = '{folder.name}'"
-        for run in self._runs(mine):
-            if run.data.tags.get("segbench.status") == "killed":
-                self._client.delete_run(run.info.run_id)
-            else:
-                self._client.set_tag(run.info.run_id, "segbench.superseded", "true")
 
     def _runs(self, wanted: str) -> list[Any]:
         """All runs of the experiment that a filter describes."""

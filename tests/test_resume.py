@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segbench import environment, sweep_folder
-from segbench.config import CONF_DIR
+from segbench.config import Sources
 from segbench.identity import PARTS, UNDECISIVE, code_version, decisive, differences, digest, identity, recipe
 from segbench.neighbours import Neighbours
 from segbench.prepare import composed, plain
@@ -24,7 +24,7 @@ from segbench.runner import understand
 
 HERE = environment.describe()
 BASIC = Rule(["killed"], None, "basic")
-SOURCES = (str(CONF_DIR),)
+SOURCES = Sources()
 
 
 def record_of(overrides: list[str], status: str = "ok") -> Record:
@@ -55,6 +55,7 @@ def resolved(*overrides: str) -> dict:
         ("baseline={block:stm}", "config"),
         ("form_tolerance=0.01", "config"),
         ("isolation=process", "config"),
+        ("point_timeout_s=9", "config"),
         ("model=custom model.target=doubles.Net", "code"),
     ],
 )
@@ -63,7 +64,7 @@ def test_what_is_measured_changes_the_identity(override: str, part: str) -> None
     assert PARTS[part] in differences(before, after)
 
 
-@pytest.mark.parametrize("override", ["name=other", "tracker=none", "tracker.uri=sqlite:///x.db", "point_timeout_s=9"])
+@pytest.mark.parametrize("override", ["name=other", "tracker=none", "tracker.uri=sqlite:///x.db", "neighbours=mark"])
 def test_where_results_go_does_not(override: str) -> None:
     assert identity(resolved(), HERE) == identity(resolved(override), HERE)
 
@@ -91,12 +92,19 @@ def test_code_of_the_users_own_modules_counts(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "mine.py").write_text("a = 2")
     code_version.cache_clear()
     assert code_version(("mine.Net",)) != before
-    assert code_version(("../../evil.Net", "/etc/evil.Net", "torch.nn.ReLU")) == code_version(())
+    before = code_version(("mine.Net",))
+    (tmp_path / "helper.py").write_text("b = 1")
+    code_version.cache_clear()
+    assert code_version(("mine.Net",)) != before, "it may import what lies beside it"
+    assert code_version(("../../evil.Net", "/etc/evil.Net", "")) == code_version(("",))
 
 
 def test_a_recipe_is_only_given_where_it_is_sure() -> None:
     assert recipe(["block=dw"], SOURCES) == recipe(["block=dw", "tracker=none", "resume=true"], SOURCES)
     assert recipe(["block=dw"], SOURCES) != recipe(["block=stm"], SOURCES)
+    assert recipe(["block=dw"], SOURCES) != recipe(["block=dw"], Sources(name="other"))
+    assert recipe(["block=dw"], SOURCES) != recipe(["block=dw", "point_timeout_s=9"], SOURCES), "in its own process"
+    assert recipe(["block=dw"], Sources(known=False)) is None
     assert recipe(["channels=${oc.env:X}"], SOURCES) is None
     assert decisive(["+model.x=1", "~baseline", "hydra.run.dir=x", "name=y"]) == ["+model.x=1", "~baseline"]
 
@@ -106,9 +114,9 @@ def test_a_recipe_reads_the_files(tmp_path: Path) -> None:
     for folder in (first, second):
         folder.mkdir()
         (folder / "x.yaml").write_text("a: 1")
-    assert recipe(["block=dw"], [str(first)]) is not None
+    assert recipe(["block=dw"], Sources((str(first),))) is not None
     (second / "y.yaml").write_text("b: ${oc.env:X}")
-    assert recipe(["block=dw"], [str(second)]) is None
+    assert recipe(["block=dw"], Sources((str(second),))) is None
 
 
 @pytest.mark.parametrize("status", STATUSES)
@@ -207,7 +215,61 @@ def test_a_folder_has_one_master_and_no_links(tmp_path: Path) -> None:
     assert not (tmp_path / "sweep" / ".lock").exists()
     (tmp_path / "sweep" / "0").symlink_to(tmp_path)
     with pytest.raises(ValueError, match="is a link"):
-        sweep_folder.claim(tmp_path / "sweep")
+        sweep_folder.refuse_links(tmp_path / "sweep")
+
+
+def test_folders_that_were_left_are_found_and_those_with_links_left_alone(tmp_path: Path) -> None:
+    known = {"overrides": [], "parameters": {}, "config": {}, "identity": {}, "environment": {}, "started": ""}
+    for name in ("a/1/0", "a/2/0", "studies/1/block/dw/0", "b/1"):
+        (tmp_path / name).mkdir(parents=True)
+        sweep_folder.begin(tmp_path / name, known)
+        top = tmp_path / name if name == "b/1" else (tmp_path / name).parent
+        (top / ".lock").touch()
+    (tmp_path / "a" / "2" / "link").symlink_to(tmp_path)
+    sweep_folder.tidy(tmp_path)
+    found = {
+        str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("record.json") if "link" not in path.parts
+    }
+    assert found == {"a/1/0", "studies/1/block/dw/0", "b/1"}
+    assert [path.name for path in sweep_folder.unfinished(tmp_path)] == ["2"]
+    sweep_folder.tidy(tmp_path / "nowhere")
+
+
+def test_a_folder_keeps_its_mark_while_a_point_has_no_end(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    sweep_folder.begin(tmp_path / "0", {})
+    assert "measures point 0" in str(sweep_folder.still_measured(tmp_path))
+    sweep_folder.give_back(sweep_folder.claim(tmp_path))
+    assert (tmp_path / ".lock").exists()
+    sweep_folder.mark_killed(tmp_path)
+    assert sweep_folder.still_measured(tmp_path) is None
+    sweep_folder.give_back(sweep_folder.claim(tmp_path))
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_names_of_folders_are_text_to_hydra(tmp_path: Path) -> None:
+    found = record_of(["channels=8"], "killed")
+    for name in ("${oc.env:HOME}", "channels=8,seed=1"):
+        (tmp_path / name).mkdir()
+        save(found, tmp_path / name)
+    (point,) = Plan(tmp_path, BASIC, SOURCES, HERE).remaining([["channels=8"]])
+    assert point[-1] == "hydra.sweep.subdir='channels=8,seed=1'"
+
+
+def test_equal_points_keep_their_own_folders(tmp_path: Path) -> None:
+    folder = saved(tmp_path, record_of(["channels=8"]), record_of(["channels=8"], "killed"))
+    assert Plan(folder, BASIC, SOURCES, HERE).remaining([["channels=8"]] * 2) == [
+        ["channels=8", "hydra.sweep.subdir=1"]
+    ]
+
+
+@pytest.mark.parametrize("change", [{"metrics": []}, {"overrides": 3}, {"environment": None}, {"started": 5}])
+def test_a_record_of_other_types_is_not_one(tmp_path: Path, change: dict) -> None:
+    folder = saved(tmp_path, record_of(["channels=8"]))
+    path = folder / "0" / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match="not a whole record"):
+        load(path)
 
 
 def test_processes_are_told_apart() -> None:
