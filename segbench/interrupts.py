@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+REPEAT_S = 0.05
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -17,8 +20,20 @@ class Terminated(KeyboardInterrupt):
 
 
 def stop_in_order() -> None:
-    """Let SIGTERM unwind the program as Ctrl-C does, for this process."""
+    """Let SIGTERM unwind the program as Ctrl-C does, and neither of them be lost, for this process."""
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _repeat
+
+
+def _repeat(lost: sys.UnraisableHookArgs) -> None:
+    """Send a stop again a moment later that came inside a destructor, where Python ignores what is raised."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    number = signal.SIGTERM if issubclass(lost.exc_type, Terminated) else signal.SIGINT
+    again = threading.Timer(REPEAT_S, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from segbench import environment, sweep_folder
 from segbench.config import Sources
 from segbench.identity import PARTS, UNDECISIVE, code_version, decisive, differences, digest, identity, recipe
+from segbench.interrupts import held_back
 from segbench.neighbours import Neighbours
 from segbench.prepare import composed, plain
 from segbench.processes import is_alive, is_gone, this_process
@@ -289,6 +291,46 @@ def test_processes_are_told_apart() -> None:
     finally:
         child.kill()
         child.wait()
+
+
+DESTRUCTOR = """
+import os, signal, sys, time
+from segbench.interrupts import Terminated, stop_in_order
+stop_in_order()
+class Interrupted:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(0.01)
+try:
+    Interrupted()
+    time.sleep(30)
+    print("lost")
+except KeyboardInterrupt as stop:
+    print(type(stop).__name__)
+"""
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "Terminated")])
+def test_a_stop_inside_a_destructor_is_not_lost(number: int, name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", DESTRUCTOR, str(int(number))], capture_output=True, text=True)
+    assert done.stdout.strip() == name and "Exception ignored" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_waits_for_the_end_of_a_block_and_a_second_one_does_not(number: int) -> None:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    done = []
+    try:
+        with pytest.raises(KeyboardInterrupt), held_back():
+            signal.raise_signal(number)
+            done.append("written")
+        with pytest.raises(KeyboardInterrupt), held_back():
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            done.append("never")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done == ["written"]
 
 
 VISITOR = """
