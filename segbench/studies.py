@@ -77,7 +77,7 @@ def with_quick(arguments: Sequence[str]) -> list[str]:
 
 def run_all(names: Sequence[str], others: Sequence[str]) -> int:
     """Run the studies and write the index; returns 0 where all ended well, else the first other exit code."""
-    root, others = _folder(others)
+    root, others = folder_of(others)
     done: list[Done] = []
     for number, name in enumerate(names, start=1):
         print(f"Study {number} of {len(names)}: {name}", flush=True)
@@ -92,7 +92,7 @@ def run_all(names: Sequence[str], others: Sequence[str]) -> int:
     return next((study.code for study in done if study.code), 0)
 
 
-def _folder(others: Sequence[str]) -> tuple[Path, list[str]]:
+def folder_of(others: Sequence[str]) -> tuple[Path, list[str]]:
     """The folder of all studies: a new one, or the one that `resume` asks for; and the arguments without that."""
     studies = Path("outputs") / "studies"
     asked = next((other.partition("=")[2] for other in others if other.startswith("resume=")), "false")

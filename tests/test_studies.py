@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from segbench.config import CONF_DIR
 from segbench.prepare import composed
 from segbench.report.study import parse
-from segbench.studies import expand, studies, with_quick
+from segbench.studies import UnknownStudyError, expand, folder_of, studies, with_quick
 
 PUBLISHED = tables()
 FAST = [
@@ -240,3 +240,16 @@ def test_a_report_that_cannot_be_made_is_refused_before_anything_is_measured(
     assert done.returncode == 2
     assert "quantity=latenzy is not allowed: choose one of" in done.stderr
     assert not list(tmp_path.glob("outputs/*/*/*/*/record.json"))
+
+
+def test_studies_are_resumed_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    new, rest = folder_of(["tracker=none"])
+    assert new.parent == Path("outputs/studies") and rest == ["tracker=none"]
+    assert folder_of(["resume=true"])[0].parent == Path("outputs/studies"), "nothing to resume: a new one"
+    for name in ("2026-01-01", "2026-01-02"):
+        (tmp_path / "outputs" / "studies" / name).mkdir(parents=True)
+    assert folder_of(["resume=true", "quick=true"]) == (Path("outputs/studies/2026-01-02"), ["quick=true"])
+    assert folder_of(["resume=outputs/studies/2026-01-01"])[0].name == "2026-01-01"
+    with pytest.raises(UnknownStudyError, match="resume=nowhere is not a folder of studies"):
+        folder_of(["resume=nowhere"])
