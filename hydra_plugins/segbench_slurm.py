@@ -68,10 +68,14 @@ class SlurmLauncher(ClusterLauncher):
 
     def _tidy(self, array: str) -> None:
         """Remove what these jobs exchanged, and the folder for it if nothing else is in it."""
-        for path in [*Path(self.folder).glob(f"{array}_*"), *Path(self.folder).glob("submission_file_*.sh")]:
+        folder = Path(self.folder)
+        for path in folder.glob(f"{array}_*"):
             path.unlink(missing_ok=True)
+        for link in folder.glob(".submission_file_*.sh"):
+            if not link.exists():  # it led to one of them
+                link.unlink()
         with contextlib.suppress(OSError):
-            Path(self.folder).rmdir()
+            folder.rmdir()
 
     def _submit(self, job_overrides: Overrides, initial_job_idx: int) -> list[Job[JobReturn]]:
         """Hand the points to Slurm. `HydraException` with the reason where it does not take them."""
