@@ -1,6 +1,6 @@
 """What a long sweep costs: overhead from the first points to the last, memory, and the start of a resume.
 
-    uv run scripts/bench_sweep.py                  # 1,000 points, about 6 minutes
+    uv run scripts/bench_sweep.py                  # 1,000 points, about 11 minutes
 
 A sweep of cheap points into an embedded MLflow store, each with one short series of calls. The overhead of a point is
 the time from one record to the next less the time that the point itself took; figures of the first hundred and the

@@ -1,6 +1,6 @@
 """Kill a sweep at random moments, resume it each time, and check that nothing is lost, doubled or left open.
 
-    uv run scripts/survive.py                    # 100 kills, about 15 minutes
+    uv run scripts/survive.py                    # 100 kills, about 30 minutes
     uv run scripts/survive.py --kills 10 --seed 3
 
 Three of four kills are SIGKILL, the others SIGTERM; a moment lies while the program starts, while a point is
