@@ -28,14 +28,14 @@ class ClusterLauncher(Launcher):
 
     def say(self, message: str) -> None:
         """One line beside the progress."""
-        from segbench.sweep import SweepCallback
+        from segbench.sweep.callback import SweepCallback
 
         if SweepCallback.running:
             SweepCallback.running.say(message)
 
     def show(self, overrides: Sequence[str], returned: JobReturn) -> None:
         """Show how a point ended, which its own process cannot do here."""
-        from segbench.sweep import SweepCallback
+        from segbench.sweep.callback import SweepCallback
 
         if SweepCallback.running:
             SweepCallback.running.point_ended(returned.return_value, filter_overrides(overrides))
@@ -43,7 +43,7 @@ class ClusterLauncher(Launcher):
 
 def without_result(reason: str) -> JobReturn:
     """Stands for the result of a point that brought none home: it failed, and the sweep goes on."""
-    from segbench.runner import Outcome
+    from segbench.point.entry import Outcome
 
     outcome = Outcome("failed", reason, unrecorded=True)
     return JobReturn(status=JobStatus.COMPLETED, _return_value=outcome)

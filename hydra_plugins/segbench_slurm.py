@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from hydra_plugins.segbench_launcher import ClusterLauncher, Overrides, last_line, without_result
-from segbench.clusters import note_job
+from segbench.sweep.clusters import note_job
 
 if TYPE_CHECKING:
     from submitit import Job

@@ -27,7 +27,7 @@ class ChoiceSweeper(BasicSweeper):
 
     def get_job_batch(self) -> Sequence[Sequence[str]]:
         """The next points; of a sweep that is resumed, those without a record."""
-        from segbench.sweep import SweepCallback
+        from segbench.sweep.callback import SweepCallback
 
         batch = super().get_job_batch()
         return SweepCallback.running.remaining(batch) if SweepCallback.running else batch

@@ -13,8 +13,8 @@ import time
 
 from hydra import compose, initialize_config_dir
 
-from segbench.config import CONF_DIR
-from segbench.prepare import build_module
+from segbench.config.composed import CONF_DIR
+from segbench.point.prepare import build_module
 
 BLOCK_MS, LARGEST_MS = 20.0, 500.0
 BLOCKS = sorted(path.stem for path in (CONF_DIR / "block").glob("*.yaml"))

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from segbench.execute import Placed, in_form, open_device
-from segbench.execution.onnxruntime import OnnxRuntime
-from segbench.inputs import make_input
-from segbench.isolate import in_fresh_process
 from segbench.measure.clock import host_clock
-from segbench.prepare import build, composed
-from segbench.runner import attempt
+from segbench.point.entry import attempt
+from segbench.point.isolation import in_fresh_process
+from segbench.point.prepare import build, composed
+from segbench.step.inputs import make_input
+from segbench.step.onnxruntime import OnnxRuntime
+from segbench.step.placed import Placed, in_form, open_device
 
 TARGET_COMPILE_S, TARGET_HARNESS_US = 5.0, 2.0
 CALLS, TURNS = 50, 200

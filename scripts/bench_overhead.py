@@ -20,7 +20,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from segbench.record import Record, load_sweep
+from segbench.point.record import Record, load_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET_POINT_MS = 150.0

@@ -13,11 +13,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from segbench.prepare import composed
-from segbench.record import save
+from segbench.point.entry import measure_point, understand
+from segbench.point.prepare import composed
+from segbench.point.record import save
 from segbench.report.points import load_points
 from segbench.report.report import build_report, write_report
-from segbench.runner import measure_point, understand
 
 BLOCKS = ("dw", "stm", "faststm", "jeongwon", "cmunext")
 

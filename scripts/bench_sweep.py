@@ -21,8 +21,8 @@ from pathlib import Path
 
 import psutil
 
-from segbench.record import FILE_NAME, load_sweep
-from segbench.sweep_folder import BEGUN
+from segbench.point.record import FILE_NAME, load_sweep
+from segbench.sweep.folder import BEGUN
 
 RUN = Path(__file__).resolve().parent.parent / "run.py"
 QUICK = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1")

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from segbench.record import REPORT_FOLDER
+from segbench.point.record import REPORT_FOLDER
 from segbench.report.report import build_report, write_report
 
 

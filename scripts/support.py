@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rich.progress import track
 
-from segbench.config import CONF_DIR
-from segbench.environment import describe
-from segbench.isolate import ProcessDiedError, in_fresh_process
-from segbench.prepare import composed
-from segbench.runner import attempt
+from segbench.config.composed import CONF_DIR
+from segbench.point.entry import attempt
+from segbench.point.environment import describe
+from segbench.point.isolation import ProcessDiedError, in_fresh_process
+from segbench.point.prepare import composed
 
 TIMING = ["timing=fixed_20_100", "timing.warmup_calls=1", "timing.timed_calls=6"]
 MODELS = {

@@ -18,13 +18,13 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.progress import Progress
 
-from segbench.explain import explain
-from segbench.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
-from segbench.prepare import composed
-from segbench.secrets import AddressError, hide_arguments
-from segbench.sweep_folder import BusyError
-from segbench.sync import send_folder, sweeps_in
-from segbench.track import MlflowTracker, NoTracker, TrackerError
+from segbench.base.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
+from segbench.config.explain import explain
+from segbench.point.prepare import composed
+from segbench.sweep.folder import BusyError
+from segbench.sweep.sync import send_folder, sweeps_in
+from segbench.tracking.secrets import AddressError, hide_arguments
+from segbench.tracking.tracker import MlflowTracker, NoTracker, TrackerError
 
 
 def main() -> int:

@@ -32,15 +32,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from segbench.environment import describe
-from segbench.execute import Placed, in_form, open_device
-from segbench.inputs import make_input
-from segbench.isolate import in_fresh_process
 from segbench.measure.clock import host_clock, timer_floor_ms
 from segbench.measure.latency import AdaptiveProtocol, Maker
 from segbench.measure.statistics import RatioInterval, ratio_interval
-from segbench.prepare import build, composed
-from segbench.runner import attempt
+from segbench.point.entry import attempt
+from segbench.point.environment import describe
+from segbench.point.isolation import in_fresh_process
+from segbench.point.prepare import build, composed
+from segbench.step.inputs import make_input
+from segbench.step.placed import Placed, in_form, open_device
 
 CPU = torch.device("cpu")
 NEIGHBOUR = "while True: sum(i * i for i in range(100000))"

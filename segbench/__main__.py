@@ -7,9 +7,9 @@ import sys
 import warnings
 from typing import Any
 
-from segbench.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
-from segbench.secrets import hide_arguments
-from segbench.studies import expand, run_all, with_quick
+from segbench.base.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
+from segbench.sweep.studies import expand, run_all, with_quick
+from segbench.tracking.secrets import hide_arguments
 
 
 def main() -> None:
@@ -37,11 +37,11 @@ def _compose_and_run(show_tracebacks: bool) -> None:
     import hydra
     from omegaconf import DictConfig
 
-    from segbench.config import CONF_DIR
-    from segbench.sweep import SweepCallback
+    from segbench.config.composed import CONF_DIR
+    from segbench.sweep.callback import SweepCallback
 
     def point(config: DictConfig) -> Any:
-        from segbench.runner import run
+        from segbench.point.entry import run
 
         return run(config)
 
@@ -52,7 +52,7 @@ def _compose_and_run(show_tracebacks: bool) -> None:
 
 def _stopped(why: str) -> None:
     """Show what a sweep had measured when it was stopped; a second interruption ends that too."""
-    sweep = sys.modules.get("segbench.sweep")
+    sweep = sys.modules.get("segbench.sweep.callback")
     running = sweep.SweepCallback.running if sweep else None
     try:
         if running:
@@ -66,10 +66,10 @@ def _refuse(error: Exception) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from segbench.explain import explain
-    from segbench.secrets import AddressError
-    from segbench.studies import UnknownStudyError
-    from segbench.sweep import EXIT_FAILED, EXIT_REFUSED
+    from segbench.config.explain import explain
+    from segbench.sweep.callback import EXIT_FAILED, EXIT_REFUSED
+    from segbench.sweep.studies import UnknownStudyError
+    from segbench.tracking.secrets import AddressError
 
     print(f"segbench: {explain(error)}", file=sys.stderr)
     if isinstance(error, HydraException | OmegaConfBaseException | OSError | UnknownStudyError | AddressError):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from segbench.base.checks import odd_int, positive_int
 from segbench.blocks.conv_stem import conv_bn_relu
-from segbench.checks import odd_int, positive_int
 from segbench.prcm import PRCMFactory
 
 MIXER_EXPANSION = 4

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from segbench.base.checks import equal_width, even_int
 from segbench.blocks.channel_shuffle import channel_shuffle
 from segbench.blocks.conv import conv1x1_bn_relu
+from segbench.blocks.deploy import Deployable
 from segbench.blocks.repconv import depthwise_repconv
-from segbench.checks import equal_width, even_int
-from segbench.deploy import Deployable
 
 
 class Component(nn.Module):

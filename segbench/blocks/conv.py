@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from segbench.checks import positive_int
+from segbench.base.checks import positive_int
 
 
 def conv1x1(in_channels: int, channels: int) -> nn.Conv2d:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from segbench.checks import odd_int, positive_int
+from segbench.base.checks import odd_int, positive_int
 from segbench.prcm import PRCMFactory
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from segbench.blocks.conv import adjust1x1
+from segbench.blocks.deploy import Deployable
 from segbench.blocks.repconv import depthwise_repconv
-from segbench.deploy import Deployable
 from segbench.prcm import PRCMFactory
 
 

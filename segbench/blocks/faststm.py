@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from segbench.base.checks import positive_int
 from segbench.blocks.conv import conv1x1_bn_relu
+from segbench.blocks.deploy import Deployable
 from segbench.blocks.repconv import depthwise_repconv
-from segbench.checks import positive_int
-from segbench.deploy import Deployable
 from segbench.prcm import PRCMFactory
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from segbench.base.checks import equal_width, odd_int, positive_int, probability
 from segbench.blocks.conv import conv1x1
-from segbench.checks import equal_width, odd_int, positive_int, probability
 from segbench.prcm import PRCMFactory
 
 

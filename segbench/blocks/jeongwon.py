@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from segbench.base.checks import odd_int
 from segbench.blocks.conv import adjust1x1
-from segbench.checks import odd_int
 from segbench.prcm import PRCMFactory
 
 MOST_GROUPS = 4

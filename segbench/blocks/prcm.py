@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from segbench.checks import equal_width
+from segbench.base.checks import equal_width
 from segbench.prcm import PRCMFactory
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segbench.checks import equal_width, odd_int, positive_int
-from segbench.deploy import Deployable
+from segbench.base.checks import equal_width, odd_int, positive_int
+from segbench.blocks.deploy import Deployable
 from segbench.prcm import PRCMFactory
 
 

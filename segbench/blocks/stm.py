@@ -10,11 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from segbench.base.checks import even_int
 from segbench.blocks.channel_shuffle import channel_shuffle
 from segbench.blocks.conv import adjust1x1
+from segbench.blocks.deploy import Deployable
 from segbench.blocks.repconv import depthwise_repconv
-from segbench.checks import even_int
-from segbench.deploy import Deployable
 from segbench.prcm import PRCMFactory
 
 

@@ -17,9 +17,9 @@ import platformdirs
 import torch
 from torch.nn import functional
 
+from segbench.base.files import write_json
 from segbench.measure.clock import clock_for
 from segbench.measure.machine import LEVELS, MIB, Machine, cpu_facts
-from segbench.record import write_json
 
 REPETITIONS, SHORTEST_MS = 12, 2.0
 STREAMS = 3

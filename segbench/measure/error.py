@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
-from segbench.deploy import switch_to_deploy
+from segbench.blocks.deploy import switch_to_deploy
 
 
 def tensors_in(result: Any) -> list[Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 import cpuinfo
 import torch
 
-from segbench.checks import positive_number
+from segbench.base.checks import positive_number
 
 CACHES = Path("/sys/devices/system/cpu")
 KIB, MIB = 2**10, 2**20

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from segbench.base.checks import list_of_positive, multiple_of, positive_int
 from segbench.blocks.cmunext import MIXER_EXPANSION, CMUNeXtBlock, gelu_bn
 from segbench.blocks.conv_stem import conv_bn_relu
-from segbench.checks import list_of_positive, multiple_of, positive_int
 
 STAGES = 5
 STRIDE = 16

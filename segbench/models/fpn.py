@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segbench.checks import positive_int
+from segbench.base.checks import positive_int
 
 
 class FPNDecoder(nn.Module):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segbench.checks import positive_int
-from segbench.deploy import Deployable
+from segbench.base.checks import positive_int
+from segbench.blocks.deploy import Deployable
 from segbench.models.timm_encoder import TimmModule, features, known
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segbench.checks import list_of_positive, multiple_of, positive_int, two_voxels
+from segbench.base.checks import list_of_positive, multiple_of, positive_int, two_voxels
 
 STAGES = 6
 STRIDE = 32

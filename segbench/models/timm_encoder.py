@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segbench.checks import UnsupportedError, positive_int
+from segbench.base.checks import UnsupportedError, positive_int
 
 
 class TimmModule(nn.Module):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segbench.checks import list_of_positive, multiple_of, positive_int, two_voxels
+from segbench.base.checks import list_of_positive, multiple_of, positive_int, two_voxels
 
 STAGES = 6
 STRIDE = 32

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segbench.checks import list_of_positive
+from segbench.base.checks import list_of_positive
 
 
 class UpStep(nn.Module):

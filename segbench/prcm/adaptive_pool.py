@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segbench.checks import positive_int, probability
+from segbench.base.checks import positive_int, probability
 
 
 class AdaptivePoolPRCM(nn.Module):

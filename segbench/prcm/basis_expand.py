@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from segbench.checks import positive_int, probability
+from segbench.base.checks import positive_int, probability
 from segbench.prcm.pooled_basis import new_basis, per_channel
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segbench.checks import positive_int, probability
+from segbench.base.checks import positive_int, probability
 
 
 def new_basis(num_basis: int, channels: int) -> nn.Parameter:

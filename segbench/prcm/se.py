@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from segbench.checks import positive_int, probability
+from segbench.base.checks import positive_int, probability
 from segbench.prcm.pooled_basis import per_channel
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from segbench.record import ANALYSIS_FOLDER, write_text
+from segbench.base.files import write_text
+from segbench.point.record import ANALYSIS_FOLDER
 from segbench.report.console import simple_table
 from segbench.report.plots import breakdown, roofline, working_sets
 from segbench.report.rounding import count, interval, significant

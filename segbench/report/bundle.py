@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segbench.record import FILE_NAME, Record, disturbed, load_sweep, write_json, write_text
+from segbench.base.files import write_json, write_text
+from segbench.point.record import FILE_NAME, Record, disturbed, load_sweep
 from segbench.report.commands import LEFT_OUT, SWEEP_FILE, command_of, overrides_of
 from segbench.report.evidence import quotient
 from segbench.report.points import Point, machine_of

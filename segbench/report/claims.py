@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segbench.record import disturbed
+from segbench.point.record import disturbed
 from segbench.report.evidence import is_larger, is_smaller, quotient
 from segbench.report.points import MACHINE, Point
 from segbench.report.quantity import Estimate, Quantity, quantity

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from segbench.record import STATUSES, Record
+from segbench.point.record import STATUSES, Record
 
 
 def comparison(records: Sequence[tuple[str, Record]]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from segbench.record import Record, disturbed
+from segbench.point.record import Record, disturbed
 from segbench.report.claims import Finding
 from segbench.report.comparison import swept_keys
 from segbench.report.rounding import count, interval, significant

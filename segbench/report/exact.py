@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segbench.checks import one_of
+from segbench.base.checks import one_of
 from segbench.measure.analytic import (
     FLOAT_BYTES,
     MIB,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from segbench.measure.latency import BASELINE
-from segbench.record import Record
+from segbench.point.record import Record
 from segbench.report.points import Point
 
 LATENCY, RATIO = "latency_ms/median", "ratio_to_baseline/median"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segbench.record import FILE_NAME, Record, load, load_sweep
+from segbench.point.record import FILE_NAME, Record, load, load_sweep
 from segbench.report.comparison import swept_keys
 
 Axes = dict[str, Any]

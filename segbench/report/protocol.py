@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from segbench.record import Record
+from segbench.point.record import Record
 from segbench.report.points import machine_of
 
 ADAPTIVE = "AdaptiveProtocol"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from segbench.checks import one_of
+from segbench.base.checks import one_of
 
 Metrics = Mapping[str, float]
 

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from segbench.record import REPORT_PAGE, STATUSES, Record, write_text
+from segbench.base.files import write_text
+from segbench.point.record import REPORT_PAGE, STATUSES, Record
 from segbench.report.claims import Finding, findings
 from segbench.report.commands import command_of
 from segbench.report.export import latex, markdown

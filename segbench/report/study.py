@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from segbench.checks import one_of
+from segbench.base.checks import one_of
 from segbench.report.exact import TABLES
 from segbench.report.points import MACHINE, SWEEP, Point
 from segbench.report.quantity import QUANTITIES, quantity

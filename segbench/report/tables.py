@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from segbench.record import disturbed
+from segbench.point.record import disturbed
 from segbench.report.evidence import is_larger, is_smaller, quotient
 from segbench.report.exact import exact_rows
 from segbench.report.points import MACHINE, SWEEP, Point, values_on

@@ -1,0 +1,104 @@
+"""What ran where: versions, commit, machine, threads, as read back at run time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+import segbench
+from segbench.measure.machine import SIMD, cpu_facts
+from segbench.step.placed import usable_processors
+
+PACKAGES = ("torch", "numpy", "thop", "timm", "hydra-core", "omegaconf", "mlflow", "pandas")
+
+
+def describe() -> dict[str, Any]:
+    """Everything about the software and the machine that a number may depend on."""
+    backends: Any = torch.backends  # newer than its type stubs
+    return {
+        **_software(),
+        **_machine(),
+        "accelerator": _accelerator(torch.cuda.current_device()) if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "threads_interop": torch.get_num_interop_threads(),
+        "cores_usable": len(usable_processors()),
+        "affinity": psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "fp32_precision": backends.fp32_precision,
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def warm_up() -> None:
+    """Find out now what does not change while a process lives."""
+    _software()
+    _machine()
+
+
+@lru_cache(maxsize=1)
+def _software() -> dict[str, Any]:
+    return {
+        "segbench": segbench.__version__,
+        **commit(Path(segbench.__file__).parent),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+@lru_cache(maxsize=1)
+def _machine() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "os": platform.platform(),
+        "cpu": cpu_facts().get("brand_raw", platform.processor()),
+        "simd": [name for name in SIMD if name in cpu_facts().get("flags", [])],
+        "cores_physical": psutil.cpu_count(logical=False),
+        "cores_logical": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+@lru_cache
+def _accelerator(index: int) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(index)
+    return {
+        "index": index,
+        "name": properties.name,
+        "memory_bytes": properties.total_memory,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def commit(folder: Path) -> dict[str, Any]:
+    """Git commit of the code in `folder` and whether files differ from it; `None` outside a repository."""
+    head = _git(folder, "rev-parse", "HEAD")
+    tracked = head is not None and _git(folder, "ls-files", "--error-unmatch", "__init__.py") is not None
+    if not tracked:
+        return {"commit": None, "uncommitted_changes": None}
+    return {"commit": head, "uncommitted_changes": bool(_git(folder, "status", "--porcelain", "--", str(folder)))}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,115 @@
+"""Other segbench processes that measure on the same processors of this machine: wait for them, or know of them.
+
+Whoever measures leaves a small file in a folder for temporary files, with its process and its processors. A file whose
+process is no more counts for nothing. Who arrives while others measure leaves its file behind for a while, so that
+these learn of a visit that has ended before their own end.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock
+
+from segbench.base.checks import one_of
+from segbench.base.files import write_json
+from segbench.base.processes import is_alive, this_process
+
+log = logging.getLogger(__name__)
+MODES = ("wait", "mark")
+LOOK_EVERY_S = 0.1
+KEPT_S = 3600.0
+"""How long files of processes that are no more, or of visits that have ended, are kept."""
+
+
+def labels(device: str, processors: Collection[int]) -> list[str]:
+    """What a point computes on: the processors it may use, and its accelerator."""
+    return [f"cpu{number}" for number in sorted(processors)] + ([device] if device != "cpu" else [])
+
+
+class Neighbours:
+    """A context in which this process measures; `met` is how many others did so at the same time.
+
+    With `mode="wait"` it is entered when nobody else measures on one of the `processors`; with `mode="mark"` at once.
+    """
+
+    def __init__(self, mode: str, processors: Collection[str], folder: Path | None = None) -> None:
+        self.mode = one_of("neighbours", mode, MODES)
+        self.processors = set(processors)
+        self.folder = folder or Path(tempfile.gettempdir()) / "segbench"
+        self.met = 0
+        self._file = self.folder / f"{os.getpid()}.json"
+        self._entry: dict[str, Any] = {}
+
+    def __enter__(self) -> Neighbours:
+        try:
+            self.folder.mkdir(exist_ok=True)
+            if self.folder.is_symlink() or self.folder.stat().st_uid not in (0, os.getuid()):
+                raise OSError(f"{self.folder} is a link or somebody else's")
+            with suppress(PermissionError):  # somebody else's, and open to all already
+                self.folder.chmod(0o1777)
+            self._enter()
+        except OSError as error:
+            log.warning("neighbours are not looked for: %s", error)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._entry:
+            return
+        with suppress(OSError), self._mutex():
+            visits = [entry for entry in self._others() if entry["began"] >= self._entry["began"]]
+            if self.met:
+                write_json(self._entry | {"ended": time.time()}, self._file)
+            else:
+                self._file.unlink(missing_ok=True)
+            self.met += len(visits)
+
+    def _enter(self) -> None:
+        waiting = False
+        while True:
+            with self._mutex():
+                present = [entry for entry in self._others() if "ended" not in entry and is_alive(entry)]
+                if not present or self.mode == "mark":
+                    self.met = len(present)
+                    self._entry = {
+                        **this_process(),
+                        "processors": sorted(self.processors),
+                        "began": time.time(),
+                    }
+                    write_json(self._entry, self._file)
+                    return
+            if not waiting:
+                pids = ", ".join(str(entry["pid"]) for entry in present)
+                print(f"segbench: waiting for process {pids}, which measures on the same processors", file=sys.stderr)
+                waiting = True
+            time.sleep(LOOK_EVERY_S)
+
+    def _mutex(self) -> FileLock:
+        return FileLock(self.folder / "lock", mode=0o666)
+
+    def _others(self) -> list[dict[str, Any]]:
+        """What others left that computes, or computed, on one of our processors; forgets what is old."""
+        found = []
+        for path in self.folder.glob("*.json"):
+            if path == self._file:
+                continue
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # a file that is none of ours
+                entry = json.loads(path.read_text())
+                if self.processors & set(entry["processors"]):
+                    found.append({"pid": int(entry["pid"]), **entry, "began": float(entry["began"])})
+                over = "ended" in entry or not is_alive(entry)
+                if over and time.time() - path.stat().st_mtime > KEPT_S:
+                    path.unlink()
+        return found

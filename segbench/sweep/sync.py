@@ -1,0 +1,99 @@
+"""Sending the records of a folder that a tracker lacks: once each, whatever was sent or interrupted before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segbench.base.interrupts import held_back
+from segbench.point.record import FILE_NAME, REPORT_FOLDER, TABLE, Record, load, load_sweep
+from segbench.sweep.folder import STATE, claim, give_back, mark_killed, open_sweep, refuse_links
+from segbench.tracking.tracker import MlflowTracker, NoTracker, TrackerError
+
+
+@dataclass(frozen=True)
+class Sent:
+    """How many records a folder has, how many of them were sent now, and why others cannot be read."""
+
+    records: int
+    now: int
+    broken: list[str]
+
+
+def send_missing(
+    tracker: MlflowTracker | NoTracker,
+    points: Sequence[Path],
+    run_id: str | None,
+    sent: Callable[[], None] = lambda: None,
+) -> int:
+    """Send the records of the points' folders that the tracker lacks below the run `run_id`; returns how many.
+
+    `sent` is called after each. Raises `TrackerError` where the tracker cannot be used.
+    """
+    if isinstance(tracker, NoTracker):
+        return 0
+    tracker.parent_run = run_id
+    if run_id:
+        tracker.supersede(points, run_id)
+    count, refused = 0, []
+    for folder in tracker.missing(points, run_id):
+        record = load(folder / FILE_NAME)
+        try:
+            with held_back():
+                count += tracker.complete_point(record, folder)
+        except TrackerError as error:
+            tracker.prepare()  # raises where it is the tracker, and not this record, that cannot be used
+            refused.append(f"{folder}: {error}")
+        sent()
+    if refused:
+        raise TrackerError(f"{len(refused)} records were refused, the others are sent: {refused[0]}")
+    return count
+
+
+def send_folder(tracker: MlflowTracker, folder: Path, sent: Callable[[], None] = lambda: None) -> Sent:
+    """Send what a tracker lacks of a sweep or of a single point, and close the sweep's run.
+
+    Raises `BusyError` where a sweep runs in the folder, `TrackerError` where the tracker cannot be used, and
+    `ValueError` where the record of a single point is not whole.
+    """
+    refuse_links(folder)
+    lock = claim(folder)
+    try:
+        mark_killed(folder)
+        if (folder / FILE_NAME).is_file():
+            load(folder / FILE_NAME)
+            return Sent(1, send_missing(tracker, [folder], None, sent), [])
+        points, broken = load_sweep(folder)
+        if not points:
+            return Sent(0, 0, broken)
+        run_id = _open_run(tracker, folder)
+        count = send_missing(tracker, [folder / name for name, _ in points], run_id, sent)
+        with held_back():
+            _close_run(tracker, folder, run_id, [record for _, record in points])
+        return Sent(len(points), count, broken)
+    finally:
+        give_back(lock)
+
+
+def _open_run(tracker: MlflowTracker, folder: Path) -> str:
+    sweep = open_sweep(folder, [])
+    study = next((word.partition("=")[2] for word in sweep.command if word.startswith("study=")), None)
+    return tracker.start_sweep(study or " ".join(sweep.command) or folder.name, sweep.command, sweep.id)
+
+
+def _close_run(tracker: MlflowTracker, folder: Path, run_id: str, records: list[Record]) -> None:
+    from segbench.report.comparison import headline
+    from segbench.report.console import markdown
+
+    killed = any(record.status == "killed" for record in records)
+    tracker.finish_sweep(run_id, [folder / TABLE, folder / REPORT_FOLDER], markdown(records), headline(records), killed)
+
+
+def sweeps_in(folder: Path) -> Iterator[Path]:
+    """The folders of sweeps and single points at and below a folder, in order."""
+    if any((folder / name).is_file() for name in (STATE, "multirun.yaml")) or (folder / ".hydra").is_dir():
+        yield folder
+        return
+    for child in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
+        yield from sweeps_in(child)
