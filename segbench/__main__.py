@@ -37,7 +37,7 @@ def _compose_and_run(show_tracebacks: bool) -> None:
     import hydra
     from omegaconf import DictConfig
 
-    from segbench.config.composed import CONF_DIR
+    from segbench.config.compose import CONF_DIR
     from segbench.sweep.callback import SweepCallback
 
     def point(config: DictConfig) -> Any:

@@ -16,17 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from segbench.base.checks import UnsupportedError, one_of, positive_int, positive_number
+from segbench.base.checks import one_of, positive_int, positive_number
+from segbench.base.errors import UnsupportedError
 from segbench.base.interrupts import held_back
-from segbench.config.composed import (
-    POINT_KEYS,
-    Sources,
-    family_of,
-    launcher_of,
-    of_the_point,
-    unused_note,
-    used_parameters,
-)
+from segbench.config.compose import Sources, launcher_of, plain
+from segbench.config.families import family_of
+from segbench.config.keys import Role, keys_with
+from segbench.config.overrides import key_of, of_the_point
+from segbench.config.used import unused_note, used_parameters
 from segbench.measure.statistics import FEWEST_PROCESSES
 from segbench.point import environment
 from segbench.point.findings import Findings, combine
@@ -34,7 +31,7 @@ from segbench.point.identity import digest, identity, recipe
 from segbench.point.isolation import PointTimeoutError, within
 from segbench.point.measure import measure, measure_latency
 from segbench.point.neighbours import Neighbours, labels
-from segbench.point.prepare import one_line, out_of_memory, plain, prepare, prepare_baseline
+from segbench.point.prepare import one_line, out_of_memory, prepare, prepare_baseline
 from segbench.point.record import Record, save
 from segbench.report.analysis import write as write_analysis
 from segbench.step.placed import forget_earlier_points, usable_processors
@@ -46,8 +43,6 @@ from segbench.tracking.tracker import TrackerError
 
 log = logging.getLogger(__name__)
 ISOLATIONS = ("none", "process")
-PRESETS = ("stage", "variant", "mode")
-"""Groups that only set keys of others; the point's parameters name the choice all the same."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ def understand(
     """What a configuration asks for; `sources` are what it was composed from, where that is known."""
     resolved = without_secrets(plain(config, resolve=True))
     parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
-    parameters |= {preset: choices[preset] for preset in PRESETS if choices.get(preset)}
+    parameters |= {preset: choices[preset] for preset in keys_with(Role.PRESET) if choices.get(preset)}
     if "model.encoder" in parameters:
         parameters["family"] = family_of(parameters["model.encoder"])
     hashes = identity(resolved, environment.describe())
@@ -284,7 +279,7 @@ _measured: dict[tuple[Path, str], list[str]] = {}
 
 def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str, Any]) -> None:
     """Raise `ValueError` where a point of the same sweep is the same measurement: what differs changes nothing."""
-    measurement = digest([resolved[key] for key in (*POINT_KEYS, "baseline")])
+    measurement = digest([resolved[key] for key in (*keys_with(Role.MEASURED), "baseline")])
     first = _measured.setdefault((folder.parent, measurement), overrides)
     unused = [override for override in overrides if override not in first]
     if unused:
@@ -295,7 +290,7 @@ def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str
 
 def _refuse_contradiction(overrides: list[str]) -> None:
     """Raise `ValueError` where both a mode and what it sets were typed: the point would not be what its name says."""
-    typed = {override.partition("=")[0]: override for override in overrides}
+    typed = {key_of(override): override for override in overrides}
     for key in ("execution", "precision"):
         if "mode" in typed and key in typed:
             raise ValueError(f"{typed[key]} is not allowed beside {typed['mode']}: a mode sets precision and execution")
