@@ -41,7 +41,7 @@ def _compose_and_run(show_tracebacks: bool) -> None:
     from segbench.sweep.callback import SweepCallback
 
     def point(config: DictConfig) -> Any:
-        from segbench.point.entry import run
+        from segbench.sweep.job import run
 
         return run(config)
 

@@ -36,8 +36,8 @@ from segbench.tracking.tracker import UNREACHABLE, MlflowTracker, NoTracker, Tra
 if TYPE_CHECKING:
     from filelock import FileLock
 
-    from segbench.point.entry import Outcome
     from segbench.report.report import Report
+    from segbench.sweep.job import Outcome
     from segbench.sweep.resume import Plan
 
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2

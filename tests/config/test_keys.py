@@ -11,7 +11,7 @@ from segbench.config.keys import KEYS, Role, has_role, keys_with
 
 
 def keys_in_conf() -> Iterator[str]:
-    """Every key that a configuration can have at its top: of the first file, of groups, and of files that set others."""
+    """Every key that a configuration can have at its top: the first file's, groups, and what other files set."""
     yield from composed([])
     yield from (path.name for path in CONF_DIR.iterdir() if path.is_dir())
     for path in CONF_DIR.rglob("*.yaml"):
