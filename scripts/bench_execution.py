@@ -7,23 +7,22 @@ step as segbench times it, against `session.run_with_iobinding(binding)` in a pl
 target is missed.
 """
 
-from __future__ import annotations
-
 import statistics
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import torch
+from segbench.point.task import build
 
-from segbench.config.compose import composed
+from segbench.config.compose import composed, instantiated
 from segbench.measure.clock import host_clock
-from segbench.point.entry import attempt
+from segbench.point.entry import try_out
 from segbench.point.isolation import in_fresh_process
-from segbench.point.prepare import build
 from segbench.step.inputs import make_input
 from segbench.step.onnxruntime import OnnxRuntime
-from segbench.step.placed import Placed, in_form, open_device
+from segbench.step.placed import Placed, in_form
 
 TARGET_COMPILE_S, TARGET_HARNESS_US = 5.0, 2.0
 CALLS, TURNS = 50, 200
@@ -31,10 +30,10 @@ CALLS, TURNS = 50, 200
 
 def compile_point_s() -> tuple[float, float, float]:
     """Seconds of a compiled point with a warm cache, of its first call, and how often the cache did not help."""
-    config = composed(["execution=compile", "timing=fixed_20_100"])
-    in_fresh_process(attempt, config, [], {}, process=0)
+    point = partial(try_out, ["execution=compile", "timing=fixed_20_100"], process=0)
+    in_fresh_process(point)
     start = time.perf_counter()
-    metrics = in_fresh_process(attempt, config, [], {}, process=0).findings.metrics
+    metrics = in_fresh_process(point).result.metrics
     return time.perf_counter() - start, metrics["first_call/seconds"], metrics["first_call/cache_misses"]
 
 
@@ -48,10 +47,9 @@ def plain_loop_us(session: Any, binding: Any) -> float:
 
 def harness_us() -> tuple[float, float]:
     """Microseconds of ONNX Runtime's own call, and what a step of segbench takes beyond it; medians over turns."""
-    settings = {"affinity": None, "flush_denormal": False, "keep_memory": True, "memory_format": "contiguous"}
-    open_device("cpu", threads=1, **settings)  # type: ignore[arg-type]  # values of several types
+    instantiated({"device": composed(["device.threads=1"]).device})["device"].apply()
     module = in_form(build(["block=prcm", "channels=8"]), "deploy")
-    step: Any = OnnxRuntime("none", None).prepare(Placed(module, make_input([8, 4, 4], 1, 0))).step
+    step: Any = OnnxRuntime("none", None).set_up(Placed(module, make_input([8, 4, 4], 1, 0))).step
     session, binding = step.func.__self__, step.args[0]  # the step is the session's method with its binding
     pairs = [(plain_loop_us(session, binding), 1000 * host_clock(step, CALLS)[0]) for _ in range(TURNS)]
     own = statistics.median(plain for plain, _ in pairs)

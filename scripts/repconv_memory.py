@@ -6,16 +6,14 @@ The analytic count takes 7 maps to be alive at once in the training form and 2 i
 what one step really holds, its result included and its input not.
 """
 
-from __future__ import annotations
-
 import torch
 from rich.console import Console
 from rich.table import Table
+from segbench.point.task import build
 
 from segbench.config.compose import composed
 from segbench.measure.analytic import map_bytes, repconv_memory
 from segbench.measure.trace import trace_step
-from segbench.point.prepare import build
 from segbench.step.placed import in_form
 
 MIB = 2**20

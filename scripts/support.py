@@ -6,18 +6,18 @@ Every combination is really run, on small inputs, in a process of its own, and p
 is the error against eager float32, or the number of the reason why there is none.
 """
 
-from __future__ import annotations
-
 import argparse
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from rich.progress import track
 
-from segbench.config.compose import CONF_DIR, composed
-from segbench.point.entry import attempt
+from segbench.base.errors import ProcessDiedError
+from segbench.config.compose import CONF_DIR
+from segbench.point.entry import try_out
 from segbench.point.environment import describe
-from segbench.point.isolation import ProcessDiedError, in_fresh_process
+from segbench.point.isolation import in_fresh_process
 
 TIMING = ["timing=fixed_20_100", "timing.warmup_calls=1", "timing.timed_calls=6"]
 MODELS = {
@@ -57,12 +57,12 @@ WAYS = {
 def outcome(overrides: list[str]) -> tuple[float | None, str]:
     """The error of a combination, or why it does not work."""
     try:
-        part = in_fresh_process(attempt, composed([*overrides, *TIMING]), overrides, {}, process=0)
+        attempt = in_fresh_process(partial(try_out, [*overrides, *TIMING], process=0))
     except ProcessDiedError as error:
         return None, str(error)
-    if part.status == "ok":
-        return part.findings.metrics["error/vs_reference"], ""
-    return None, f"{part.status}: {part.reason}"
+    if attempt.status == "ok":
+        return attempt.result.metrics["error/vs_reference"], ""
+    return None, f"{attempt.status}: {attempt.reason}"
 
 
 def main() -> None:

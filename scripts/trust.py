@@ -14,8 +14,6 @@ The methods of (b) take turns, repetition by repetition, so that the machine's m
 Prints a table with the targets and exits 1 where one is missed.
 """
 
-from __future__ import annotations
-
 import argparse
 import platform
 import statistics
@@ -31,17 +29,18 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from segbench.point.task import build
 
-from segbench.config.compose import composed
+from segbench.config.compose import composed, instantiated
 from segbench.measure.clock import host_clock, timer_floor_ms
-from segbench.measure.latency import AdaptiveProtocol, Maker
+from segbench.measure.latency import AdaptiveProtocol
+from segbench.measure.session import Maker
 from segbench.measure.statistics import RatioInterval, ratio_interval
-from segbench.point.entry import attempt
+from segbench.point.entry import try_out
 from segbench.point.environment import describe
 from segbench.point.isolation import in_fresh_process
-from segbench.point.prepare import build
 from segbench.step.inputs import make_input
-from segbench.step.placed import Placed, in_form, open_device
+from segbench.step.placed import Placed, in_form
 
 CPU = torch.device("cpu")
 NEIGHBOUR = "while True: sum(i * i for i in range(100000))"
@@ -154,7 +153,7 @@ def detections(count: int, extra: float) -> float:
 
 def isolation_cost_s(count: int = 7) -> tuple[float, float]:
     """What a process of its own adds to a point, in seconds: of the first, and the median of the others."""
-    config = composed(["timing=fixed_20_100", "timing.timed_calls=10"])
+    overrides = ["timing=fixed_20_100", "timing.timed_calls=10"]
 
     def seconds(measure: Callable[[], object]) -> float:
         start = time.perf_counter()
@@ -163,8 +162,8 @@ def isolation_cost_s(count: int = 7) -> tuple[float, float]:
 
     pairs = [
         (
-            seconds(lambda: in_fresh_process(attempt, config, [], {}, process=0)),
-            seconds(lambda: attempt(config, [], {})),
+            seconds(lambda: in_fresh_process(partial(try_out, overrides, process=0))),
+            seconds(lambda: try_out(overrides)),
         )
         for _ in range(count)
     ]
@@ -199,8 +198,8 @@ def main() -> None:
     for name, default in (("comparisons", 200), ("repetitions", 25), ("detections", 40)):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
-    settings = {"affinity": None, "flush_denormal": False, "keep_memory": True, "memory_format": "contiguous"}
-    open_device("cpu", threads=arguments.threads, **settings)  # type: ignore[arg-type]  # values of several types
+    settings = {**composed([]).device, "threads": arguments.threads, "memory_format": "contiguous"}
+    instantiated({"device": settings})["device"].apply()
     rows = measure(arguments, busy=False) + measure(arguments, busy=True)
     with torch.inference_mode():
         seen, false = detections(arguments.detections, 0.02), detections(arguments.detections, 0.0)

@@ -7,8 +7,6 @@ contains 1 (an interval is worth its name from 93% on), and its latency beside a
 Exits 1 where an execution covers less than 60%: of 8 true intervals so few contain 1 in one of 400 runs or less.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from datetime import date
@@ -17,25 +15,25 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from segbench.config.compose import CONF_DIR, composed
-from segbench.point.entry import attempt
+from segbench.config.compose import CONF_DIR
+from segbench.measure.result import Result
+from segbench.point.entry import try_out
 from segbench.point.environment import describe
-from segbench.point.findings import Findings
 
 BLOCKS = (["channels=8", "resolution=16"], ["channels=64", "resolution=64"])
 LEAST_PERCENT = 60
 
 
-def measured(*overrides: str) -> Findings | None:
+def measured(*overrides: str) -> Result | None:
     """What is found of a DWBlock in a second; `None` where this machine does not have it."""
     whole = ["block=dw", "timing=quick", "timing.budget_s=1", *overrides]
-    part = attempt(composed(whole), whole, {})
-    return part.findings if part.status == "ok" else None
+    attempt = try_out(whole)
+    return attempt.result if attempt.status == "ok" else None
 
 
-def covers(findings: Findings) -> bool:
+def covers(result: Result) -> bool:
     """Whether the interval of the ratio contains 1."""
-    return not findings.verdicts["distinguishable"]
+    return not result.verdicts["distinguishable"]
 
 
 def beside_over_alone(execution: str) -> float:

@@ -17,6 +17,6 @@ def build(overrides: list[str]) -> nn.Module:
     `python run.py block=stm channels=64 prcm.num_basis=4` measures, before re-parameterisation.
     Raises `ValueError` with the value and the rule where the overrides cannot be built.
     """
-    from segbench.point.prepare import build as build_from_config
+    from segbench.point.task import build as build_from_config
 
     return build_from_config(overrides)

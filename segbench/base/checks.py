@@ -27,7 +27,7 @@ def odd_int(name: str, value: object) -> int:
 
 
 def even_int(name: str, value: object) -> int:
-    """Return `value` if it is a positive even integer, else raise `NotAllowedError`."""
+    """Return `value` if it is a positive even integer, else raise `OddError`."""
     if positive_int(name, value) % 2 == 1:
         raise OddError(name, value, "it must be even (2, 4, 6, ...)")
     return int(str(value))
@@ -48,13 +48,11 @@ def one_of(name: str, value: object, allowed: Collection[str]) -> str:
 
 
 def equal_width(block: str, channels: int, in_channels: int) -> None:
-    """Raise `ValueError` where a block that cannot change its width is asked to."""
+    """Raise `NotAllowedError` where a block that cannot change its width is asked to."""
     positive_int("channels", channels)
     if in_channels != channels:
-        raise ValueError(
-            f"in_channels={in_channels} is not allowed with channels={channels}: "
-            f"{block} cannot change its width, both must be equal"
-        )
+        rule = f"{block} cannot change its width, both must be equal"
+        raise NotAllowedError("in_channels", in_channels, rule, beside=f"channels={channels}")
 
 
 def multiple_of(stride: int, size: Sequence[int]) -> None:

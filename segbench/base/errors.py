@@ -1,21 +1,28 @@
 """Errors that carry what is wrong as data; the sentence is made from it where it is shown."""
 
+from collections.abc import Mapping
 from typing import Any, Self
+
+LONGEST_SENTENCE = 500
 
 
 class NotAllowedError(ValueError):
-    """A value that breaks a rule: which `name` was given which `value`, and the `rule` with what is allowed."""
+    """A value that breaks a rule: which `name` was given which `value`, and the `rule` with what is allowed.
 
-    def __init__(self, name: str, value: Any, rule: str) -> None:
-        super().__init__(name, value, rule)
-        self.name, self.value, self.rule = name, value, rule
+    `beside` is the other setting that forbids the value, where there is one: `phase=train_step`.
+    """
+
+    def __init__(self, name: str, value: Any, rule: str, beside: str | None = None) -> None:
+        super().__init__(name, value, rule, beside)
+        self.name, self.value, self.rule, self.beside = name, value, rule, beside
 
     def __str__(self) -> str:
-        return f"{self.name}={self.value} is not allowed: {self.rule}"
+        beside = f" with {self.beside}" if self.beside else ""
+        return f"{self.name}={self.value} is not allowed{beside}: {self.rule}"
 
     def renamed(self, name: str) -> Self:
         """The same error under another name: modules name their arguments, users type keys."""
-        return type(self)(name, self.value, self.rule)
+        return type(self)(name, self.value, self.rule, self.beside)
 
 
 class OddError(NotAllowedError):
@@ -24,3 +31,31 @@ class OddError(NotAllowedError):
 
 class UnsupportedError(ValueError):
     """A request that is understood but cannot be served here; the message says why and what can."""
+
+
+class PointError(RuntimeError):
+    """A point that ends without a latency; the message is a whole sentence that says why."""
+
+
+class GateError(PointError):
+    """A point whose result must not be timed. `metrics` are the figures that say so, by their names in the record."""
+
+    def __init__(self, message: str, metrics: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.metrics = dict(metrics or {})
+
+
+class ProcessDiedError(PointError):
+    """A process that ended without a result; the message says how."""
+
+
+class PointTimeoutError(PointError):
+    """A process that was ended because it took too long."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one sentence; of errors that are not made for readers, the type stands before it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if len(text) > LONGEST_SENTENCE:
+        text = text[: LONGEST_SENTENCE - 3] + "..."
+    return text if isinstance(error, ValueError | PointError) else f"{type(error).__name__}: {text}"

@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM: both stop a command in order, and neither between a measurement and its record."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

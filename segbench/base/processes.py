@@ -1,7 +1,5 @@
 """Processes by what tells them apart for good: the machine, the number, and the time they were created."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Mapping
 from typing import Any

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segbench.base.checks import positive_int
+from segbench.base.errors import NotAllowedError
 from segbench.blocks.conv import conv1x1_bn_relu
 from segbench.blocks.deploy import Deployable
 from segbench.blocks.repconv import depthwise_repconv
@@ -23,7 +24,7 @@ class FastSTMBlock(Deployable):
     def __init__(self, channels: int, in_channels: int, kernel_size: int, prcm: PRCMFactory) -> None:
         super().__init__()
         if positive_int("channels", channels) < 2:
-            raise ValueError(f"channels={channels} is not allowed: it must be 2 or more, to be split in two")
+            raise NotAllowedError("channels", channels, "it must be 2 or more, to be split in two")
         self.active_channels = channels // 2
         self.align = conv1x1_bn_relu(in_channels, channels) if in_channels != channels else nn.Identity()
         self.spatial = depthwise_repconv(self.active_channels, kernel_size)

@@ -35,10 +35,11 @@ def composed(overrides: list[str], with_hydra: bool = False) -> DictConfig:
         application.hydra = around
 
 
-def instantiated(node: DictConfig) -> Any:
-    """What a node with a `_target_` describes; a `ValueError` from the target comes through as it is."""
+def instantiated(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """What nodes with a `_target_` describe, by their names; a `ValueError` from a target comes through as it is."""
     try:
-        return instantiate(node, _convert_="all")
+        found: dict[str, Any] = instantiate(nodes, _convert_="all")
+        return found
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key} is needed: it has no default") from error
     except InstantiationException as error:

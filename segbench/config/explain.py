@@ -1,22 +1,14 @@
 """One sentence for an error of the configuration: the value, the rule and what is allowed."""
 
-from __future__ import annotations
-
 import difflib
 
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-
-from segbench.tracking.scrub import scrub
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 
 def explain(error: BaseException) -> str:
-    """The error as one line that a user can act on, without secrets."""
-    return scrub(_explain(error))
-
-
-def _explain(error: BaseException) -> str:
+    """The error as one line that a user can act on."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option} is not a choice: {group} is one of {', '.join(sorted(error.options))}"
@@ -32,14 +24,14 @@ def _explain_key(error: OmegaConfBaseException) -> str:
     """An unknown key with its neighbours, or OmegaConf's own first line with the key it is about."""
     key = str(error.full_key)
     first = str(error).splitlines()[0]
-    if "is not in struct" not in first:
-        return f"{key}: {first}"
     parent = error.parent_node
-    siblings = sorted(str(name) for name in parent) if parent is not None else []
+    if not isinstance(error, ConfigAttributeError | ConfigKeyError) or not isinstance(parent, DictConfig):
+        return f"{key}: {first}"
+    siblings = sorted(str(name) for name in parent)
     allowed = [name for name in siblings if not name.startswith("_") and name != "hydra"]
     near = difflib.get_close_matches(key.rpartition(".")[2], allowed, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     group = key.rpartition(".")[0]
-    target = parent.get("_target_") if isinstance(parent, DictConfig) else None
+    target = parent.get("_target_")
     owner = f"{group} (here {target})" if target else group or "the configuration"
     return f"{key} is not a key: {hint}{owner} has {', '.join(allowed) or 'no options'}"

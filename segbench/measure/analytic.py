@@ -5,8 +5,6 @@ counts the fused convolution's output twice, once as `fused_conv_output` and onc
 Source: the working-set notebook of the JeongWonNet family.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Measured once for a machine, thread count and precision, and kept in the user's cache folder.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Clocks: how long a few calls of a step take, in milliseconds per call."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Evidence that others used the processor while a step was timed."""
 
-from __future__ import annotations
-
 import os
 import time
 from contextlib import suppress
@@ -27,7 +25,7 @@ class Usage:
     stolen_s: float
 
     @staticmethod
-    def now() -> Usage:
+    def now() -> "Usage":
         """Read the counters."""
         times = psutil.cpu_times()
         stolen = float(getattr(times, "steal", 0.0))

@@ -1,7 +1,5 @@
 """Peak memory of the CUDA allocator over one step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

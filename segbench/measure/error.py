@@ -1,7 +1,5 @@
 """Agreement of two results, and of the training and the deploy form."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

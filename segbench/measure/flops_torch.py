@@ -1,7 +1,5 @@
 """FLOPs by PyTorch's own counter."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

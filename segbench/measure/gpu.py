@@ -1,7 +1,5 @@
 """What an NVIDIA GPU did while a step was timed, read through NVML: clocks, power limit, throttling."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Caches of the machine that a point runs on: read from the system, or as the user says."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +9,7 @@ from typing import Any
 import cpuinfo
 import torch
 
-from segbench.base.checks import positive_number
+from segbench.base.checks import boolean, positive_number
 
 CACHES = Path("/sys/devices/system/cpu")
 KIB, MIB = 2**10, 2**20
@@ -39,33 +37,44 @@ class Machine:
         return "memory"
 
 
-def read_machine(
-    device: torch.device, l1_kib: float | None = None, l2_mib: float | None = None, l3_mib: float | None = None
-) -> Machine:
-    """The machine as it is, with the cache sizes that are given in place of those read.
+@dataclass(frozen=True)
+class MachineSettings:
+    """The settings of `machine`: cache sizes in place of those read, and whether to measure ceilings anew."""
 
-    Call it with the thread count set: a level counts as often as it is there for the threads. Raises `ValueError` for a
-    size that is not positive.
-    """
-    given = {
-        level: round(unit * positive_number(f"machine.{name}", size))
-        for level, name, size, unit in (
-            (1, "l1_kib", l1_kib, KIB),
-            (2, "l2_mib", l2_mib, MIB),
-            (3, "l3_mib", l3_mib, MIB),
-        )
-        if size is not None
-    }
-    if not given.get(1, 0) <= given.get(2, given.get(1, 0)) <= given.get(3, given.get(2, given.get(1, 0))):
-        raise ValueError("machine.l1_kib, machine.l2_mib and machine.l3_mib must not decrease: each level is larger")
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        read: dict[int, int] = {2: int(properties.L2_cache_size)}
-        sizes = read | given
-        return Machine(sizes.get(1), sizes.get(2), sizes.get(3), (), int(properties.total_memory))
-    sizes = read_caches(CACHES, torch.get_num_threads()) | given
-    flags = cpu_facts().get("flags", [])
-    return Machine(sizes.get(1), sizes.get(2), sizes.get(3), tuple(name for name in SIMD if name in flags))
+    l1_kib: float | None = None
+    l2_mib: float | None = None
+    l3_mib: float | None = None
+    remeasure: bool = False
+
+    def __post_init__(self) -> None:
+        boolean("machine.remeasure", self.remeasure)
+        sizes = [size for _, size in sorted(self.given().items())]
+        if sizes != sorted(sizes):
+            raise ValueError(
+                "machine.l1_kib, machine.l2_mib and machine.l3_mib must not decrease: each level is larger"
+            )
+
+    def given(self) -> dict[int, int]:
+        """The sizes that are given, in bytes by level."""
+        sizes = ((1, "l1_kib", KIB), (2, "l2_mib", MIB), (3, "l3_mib", MIB))
+        return {
+            level: round(unit * positive_number(f"machine.{name}", getattr(self, name)))
+            for level, name, unit in sizes
+            if getattr(self, name) is not None
+        }
+
+    def read(self, device: torch.device) -> Machine:
+        """The machine as it is, with the sizes that are given in place of those read.
+
+        Call it with the thread count set: a level counts as often as it is there for the threads.
+        """
+        if device.type == "cuda":
+            properties = torch.cuda.get_device_properties(device)
+            sizes = {2: int(properties.L2_cache_size)} | self.given()
+            return Machine(sizes.get(1), sizes.get(2), sizes.get(3), (), int(properties.total_memory))
+        sizes = read_caches(CACHES, torch.get_num_threads()) | self.given()
+        flags = cpu_facts().get("flags", [])
+        return Machine(sizes.get(1), sizes.get(2), sizes.get(3), tuple(name for name in SIMD if name in flags))
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,5 @@
 """MACs as the notebooks count them: by the package thop."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Parameters and their bytes."""
 
-from __future__ import annotations
-
 import io
 
 import torch

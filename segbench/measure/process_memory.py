@@ -1,7 +1,5 @@
 """Peak resident memory of the process over one step. Linux only: the kernel's own high-water mark."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Statistics of raw latency samples: medians with intervals that respect correlation, and what papers print."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,15 +5,11 @@ tensors that an operator reads and writes, each once; views move none. What a ke
 is not seen, nor what it reads twice.
 """
 
-from __future__ import annotations
-
 import math
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,84 +19,13 @@ from torch.utils._pytree import tree_leaves
 
 from segbench.measure.flop_rules import FREE, base_name, cost, first_tensor
 from segbench.measure.flops_torch import fused_attention_taken_apart
+from segbench.measure.operators import ModuleCall, Operator, Trace
 
 COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 UNREAD = frozenset({"copy", "fill", "zero", "normal", "uniform", "bernoulli", "exponential"})
 """In-place operators that write their first argument without reading it."""
 ALLOCATIONS = frozenset({"empty", "empty_like", "empty_strided", "empty_permuted", "new_empty", "new_empty_strided"})
 """Operators whose result nobody has written yet."""
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One call of one operator. `flops` is `None` where there is no rule for it."""
-
-    index: int
-    path: str
-    module_type: str
-    name: str
-    input_shapes: tuple[tuple[int, ...], ...]
-    output_shape: tuple[int, ...]
-    dtype: str
-    flops: int | None
-    product_flops: int
-    bytes_read: int
-    bytes_written: int
-    live_before_bytes: int
-    live_after_bytes: int
-
-    @property
-    def working_set_bytes(self) -> int:
-        """Bytes that the operator touches."""
-        return self.bytes_read + self.bytes_written
-
-    @property
-    def intensity(self) -> float:
-        """FLOPs for each byte moved; 0 where there are none, or no rule."""
-        return (self.flops or 0) / self.working_set_bytes if self.working_set_bytes else 0.0
-
-
-@dataclass(frozen=True)
-class ModuleCall:
-    """One call of one module: its result, and the operators that ran during it, `first` to before `last`."""
-
-    path: str
-    module_type: str
-    output_shape: tuple[int, ...]
-    output_bytes: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What one run of a step did; views are not among the operators."""
-
-    operators: list[Operator] = field(default_factory=list)
-    calls: list[ModuleCall] = field(default_factory=list)
-    peak_bytes: int = 0
-    peak_operator: int | None = None
-    """Index of the operator during which `peak_bytes` were alive first."""
-
-    @property
-    def flops(self) -> int:
-        """Of all operators that have a rule."""
-        return sum(operator.flops or 0 for operator in self.operators)
-
-    @property
-    def product_flops(self) -> int:
-        """Of convolutions, matrix products and attention alone."""
-        return sum(operator.product_flops for operator in self.operators)
-
-    @property
-    def bytes_moved(self) -> int:
-        """Read and written by all operators."""
-        return sum(operator.working_set_bytes for operator in self.operators)
-
-    @property
-    def uncounted(self) -> dict[str, int]:
-        """Names of the operators that have no rule, with their numbers of calls."""
-        return dict(Counter(operator.name for operator in self.operators if operator.flops is None))
 
 
 def trace_step(step: Callable[[], Any], module: nn.Module) -> Trace:
@@ -148,7 +73,7 @@ class _Places:
         self.count = 0
         """Operators so far; the tracer keeps it."""
 
-    def __enter__(self) -> _Places:
+    def __enter__(self) -> Self:
         self._handles = [
             register_module_forward_pre_hook(self._enter),
             register_module_forward_hook(self._leave, always_call=True),

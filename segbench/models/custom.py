@@ -13,6 +13,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from torch import nn
 
+from segbench.base.errors import NotAllowedError
+
 
 def custom(target: str, kwargs: Mapping[str, Any] | None) -> nn.Module:
     """Build `target(**kwargs)`, `target` being package.module.Class; the current folder is looked through as well.
@@ -26,7 +28,7 @@ def custom(target: str, kwargs: Mapping[str, Any] | None) -> nn.Module:
     except InstantiationException as error:
         raise ValueError(_explained(target, kwargs or {}, error)) from error
     if not isinstance(module, nn.Module):
-        raise ValueError(f"model.target={target} is not allowed: it gives a {type(module).__name__}, not an nn.Module")
+        raise NotAllowedError("model.target", target, f"it gives a {type(module).__name__}, not an nn.Module")
     return module
 
 

@@ -1,38 +1,37 @@
-"""One point: a composed configuration becomes a module, the module a step, the step a record."""
-
-from __future__ import annotations
+"""One point, from its composed configuration to its record: what is asked, in which processes, and how it ended."""
 
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from segbench.base.checks import one_of, positive_int, positive_number
-from segbench.base.errors import UnsupportedError
-from segbench.config.compose import Sources, plain
+from segbench.base.errors import GateError, NotAllowedError, PointTimeoutError, UnsupportedError, one_line
+from segbench.config.compose import Sources, composed, plain
 from segbench.config.families import family_of
 from segbench.config.keys import Role, keys_with
 from segbench.config.overrides import key_of
 from segbench.config.used import used_parameters
+from segbench.measure.result import Result
 from segbench.measure.statistics import FEWEST_PROCESSES
 from segbench.point import environment
-from segbench.point.findings import Findings, combine
+from segbench.point.cluster import job_and_node
+from segbench.point.gate import require_usable
 from segbench.point.identity import digest, identity, recipe
-from segbench.point.isolation import PointTimeoutError, within
+from segbench.point.isolation import in_fresh_process
 from segbench.point.measure import measure, measure_latency
-from segbench.point.neighbours import Neighbours, labels
-from segbench.point.place import place
-from segbench.point.prepare import one_line, out_of_memory, prepare, prepare_baseline
+from segbench.point.neighbours import Neighbours
+from segbench.point.processes import combine
 from segbench.point.record import Record
-from segbench.step.placed import forget_earlier_points, usable_processors
-from segbench.tracking.secrets import without_secrets
+from segbench.point.task import Task, baseline_of, naming_the_baseline, refusals, task_of
+from segbench.step.device import forget_earlier_points, out_of_memory
 
 log = logging.getLogger(__name__)
 ISOLATIONS = ("none", "process")
@@ -48,152 +47,155 @@ class Request:
     identity: dict[str, str]
 
 
-def understand(
-    config: DictConfig, overrides: list[str], choices: Mapping[str, Any], sources: Sources | None = None
-) -> Request:
-    """What a configuration asks for; `sources` are what it was composed from, where that is known."""
-    resolved = without_secrets(plain(config, resolve=True))
-    parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
-    parameters |= {preset: choices[preset] for preset in keys_with(Role.PRESET) if choices.get(preset)}
-    if "model.encoder" in parameters:
-        parameters["family"] = family_of(parameters["model.encoder"])
-    hashes = identity(resolved, environment.describe())
-    if sources and (made_from := recipe(overrides, sources)):
-        hashes["recipe"] = made_from
-    return Request(overrides, parameters, resolved, hashes)
-
-
 @dataclass
-class Part:
-    """What one process found, and where it ran; a reason and a traceback where it did not end `ok`."""
+class Attempt:
+    """What was found, and where; a reason and a traceback where it did not end `ok`."""
 
-    findings: Findings
-    environment: dict[str, Any]
+    result: Result = field(default_factory=Result)
+    environment: dict[str, Any] = field(default_factory=dict)
     status: str = "ok"
     reason: str | None = None
     traceback: str | None = None
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A point's record, the tables of its analysis, and a traceback where it did not end `ok`."""
+def understand(
+    config: DictConfig, overrides: list[str], choices: Mapping[str, Any], sources: Sources | None = None
+) -> Request:
+    """What a configuration asks for; `sources` are what it was composed from, where that is known."""
+    resolved = plain(config, resolve=True)
+    parameters = used_parameters(plain(config, resolve=False), resolved, choices)
+    parameters |= {preset: choices[preset] for preset in keys_with(Role.PRESET) if choices.get(preset)}
+    if "model.encoder" in parameters:
+        parameters["family"] = family_of(parameters["model.encoder"])
+    hashes = identity(resolved, environment.describe(resolved["device"]))
+    if sources and (made_from := recipe(overrides, sources)):
+        hashes["recipe"] = made_from
+    return Request(overrides, parameters, resolved, hashes)
 
-    record: Record
-    tables: dict[str, list[dict[str, Any]]]
-    traceback: str | None
 
-
-def measure_point(config: DictConfig, request: Request, folder: Path, launcher: str = "basic") -> Measured:
+def measure_point(request: Request, folder: Path, launcher: str = "basic") -> tuple[Record, Attempt]:
     """Measure one point; whatever goes wrong ends in the record's status and reason, and as a traceback."""
-    started, clock = _now(), time.perf_counter()
+    config = request.config
+    started, clock = now(), time.perf_counter()
     try:
-        with _refusals(request.parameters):
-            _refuse_repetition(folder, request.overrides, request.config)
+        with refusals(request.parameters):
+            _refuse_repetition(folder, request.overrides, config)
             _refuse_contradiction(request.overrides)
-            timeout_s = config.point_timeout_s
-            if timeout_s is not None:
-                positive_number("point_timeout_s", timeout_s)
-            isolated = one_of("isolation", config.isolation, ISOLATIONS) == "process" or timeout_s is not None
-            processes = _checked_processes(config.processes, isolated)
-            neighbours = Neighbours(config.neighbours, _processors(request.config["device"]))
+            task = task_of(config, request.parameters)
+            measured = _measurement(config, task, baseline_of(task, request.overrides))
+            neighbours = Neighbours(config["neighbours"], task.device.labels)
         with neighbours:
-            started, clock = _now(), time.perf_counter()
-            if isolated:
-                part = _in_processes(config, request, processes, timeout_s)
-            else:
-                part = attempt(config, request.overrides, request.parameters)
+            started, clock = now(), time.perf_counter()
+            attempt = measured()
             duration_s = time.perf_counter() - clock
-        if neighbours.met and part.status == "ok":
-            part.findings.metrics["timing/neighbours"] = float(neighbours.met)
-            part.findings.verdicts["contended"] = True
+        if neighbours.met and attempt.status == "ok":
+            attempt.result.metrics["timing/neighbours"] = float(neighbours.met)
+            attempt.result.verdicts["contended"] = True
     except Exception as error:
-        part, duration_s = _ended(error, Findings()), time.perf_counter() - clock
+        attempt, duration_s = _ended(error, Result(), config["device"]), time.perf_counter() - clock
     record = Record(
-        status=part.status,
-        reason=part.reason,
+        status=attempt.status,
+        reason=attempt.reason,
         **asdict(request),
-        environment={**part.environment, "launcher": launcher, **place()},
-        metrics=part.findings.metrics,
-        samples=part.findings.samples,
-        verdicts=part.findings.verdicts,
+        environment={**attempt.environment, "launcher": launcher, **job_and_node()},
+        metrics=attempt.result.metrics,
+        samples=attempt.result.samples,
+        verdicts=attempt.result.verdicts,
         started=started,
         duration_s=duration_s,
     )
-    return Measured(record, part.findings.tables, part.traceback)
+    return record, attempt
 
 
-def _now() -> str:
+def try_out(overrides: list[str], process: int | None = None) -> Attempt:
+    """Measure the point of these overrides in this process: no record, no waiting for neighbours."""
+    config = plain(composed(overrides), resolve=True)
+    try:
+        with refusals(()):
+            task = task_of(config, {})
+            baseline = baseline_of(task, overrides)
+    except Exception as error:
+        return _ended(error, Result(), config["device"])
+    return attempt_task(task, baseline, process)
+
+
+def now() -> str:
+    """The present moment as records give it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _processors(device: Mapping[str, Any]) -> list[str]:
-    """Labels of the processors that a point computes on, where they can be told before the point is checked."""
-    pinned = device["affinity"]
-    known = isinstance(pinned, list) and all(isinstance(processor, int) for processor in pinned)
-    return labels(str(device["type"]), pinned if known else usable_processors())
-
-
-def _checked_processes(processes: int, isolated: bool) -> int:
-    """The number of fresh processes to measure in. `ValueError` where it cannot be."""
+def _measurement(config: Mapping[str, Any], task: Task, baseline: Task | None) -> partial[Attempt]:
+    """What measures the task, in this process or in fresh ones. `ValueError` where that is asked for wrongly."""
+    timeout_s, processes = config["point_timeout_s"], config["processes"]
+    if timeout_s is not None:
+        positive_number("point_timeout_s", timeout_s)
+    isolated = one_of("isolation", config["isolation"], ISOLATIONS) == "process" or timeout_s is not None
     if positive_int("processes", processes) > 1 and not isolated:
-        raise ValueError(f"processes={processes} is not allowed with isolation=none: use isolation=process")
+        raise NotAllowedError("processes", processes, "use isolation=process", beside="isolation=none")
     if 1 < processes < FEWEST_PROCESSES:
-        raise ValueError(
-            f"processes={processes} is not allowed: use 1, or {FEWEST_PROCESSES} or more for an interval over them"
-        )
-    return processes
+        rule = f"use 1, or {FEWEST_PROCESSES} or more for an interval over them"
+        raise NotAllowedError("processes", processes, rule)
+    if isolated:
+        return partial(_in_processes, task, baseline, processes, timeout_s)
+    return partial(attempt_task, task, baseline)
 
 
-def _in_processes(config: DictConfig, request: Request, processes: int, timeout_s: float | None) -> Part:
+def _in_processes(task: Task, baseline: Task | None, processes: int, timeout_s: float | None) -> Attempt:
     """Measure in fresh processes, one after the other; all but the first check and time only."""
-    parts: list[Part] = []
+    attempts: list[Attempt] = []
     until = None if timeout_s is None else time.monotonic() + timeout_s
-    for index in range(processes):
+    for process in range(processes):
         left_s = None if until is None else max(until - time.monotonic(), 0.0)
         try:
-            part = within(left_s, attempt, config, request.overrides, request.parameters, process=index)
+            attempt = in_fresh_process(partial(attempt_task, task, baseline, process), left_s)
         except PointTimeoutError:
             raise PointTimeoutError(f"no result after {timeout_s:g} s (point_timeout_s)") from None
-        if part.status != "ok":
-            return part
-        parts.append(part)
+        if attempt.status != "ok":
+            return attempt
+        attempts.append(attempt)
     if processes == 1:
-        return parts[0]
-    target = config.timing.get("target_percent")
-    whole = combine([part.findings for part in parts], config.batch_size, target)
-    return Part(whole, parts[0].environment)
+        return attempts[0]
+    target = getattr(task.timing, "target_percent", None)
+    whole = combine([each.result for each in attempts], task.batch_size, target)
+    return Attempt(whole, attempts[0].environment)
 
 
-def attempt(
-    config: DictConfig, overrides: list[str], parameters: Mapping[str, Any], process: int | None = None
-) -> Part:
+def attempt_task(task: Task, baseline: Task | None = None, process: int | None = None) -> Attempt:
     """Measure in this process; `process` is its number where nothing else is measured in it."""
-    findings = Findings()
+    result, device = Result(), vars(task.device)
     try:
         forget_earlier_points()
-        with _refusals(parameters):
-            task = prepare(config, parameters)
-            baseline = prepare_baseline(config, overrides, task)
+        with refusals(task.keys):
+            task.device.apply()
+            _require(task)
+            if baseline is not None:
+                with naming_the_baseline(task.baseline):
+                    _require(baseline)
         if process:
-            measure_latency(replace(task, seed=task.seed + process), baseline, findings)
+            measure_latency(task, baseline, result, process)
         else:
-            measure(task, baseline, findings, own_process=process is not None)
+            measure(task, baseline, result, own_process=process is not None)
     except (Exception, SystemExit) as error:  # a module that ends the process ends its point
         if not out_of_memory(error):
-            return _ended(error, findings)
-        shape = f"{config.batch_size} x {' x '.join(map(str, config.input.shape))}"
-        refusal = UnsupportedError(
-            f"memory of {config.device.type} ran out with an input of {shape}: {one_line(error)}"
-        )
-        return _ended(refusal, findings)
-    return Part(findings, environment.describe())
+            return _ended(error, result, device)
+        shape = " x ".join(map(str, (task.batch_size, *task.shape)))
+        refusal = f"memory of {task.device.type} ran out with an input of {shape}: {one_line(error)}"
+        return _ended(UnsupportedError(refusal), result, device)
+    return Attempt(result, environment.describe(device))
 
 
-def _ended(error: BaseException, findings: Findings) -> Part:
+def _require(task: Task) -> None:
+    task.precision.require(task.device.torch_device)
+    require_usable(task)
+
+
+def _ended(error: BaseException, result: Result, device: Mapping[str, Any]) -> Attempt:
     """What is left of a point that raised."""
     status, trace = _status(error), traceback.format_exc()
     log.info("%s: %s", status, trace)
-    return Part(findings, environment.describe(), status, one_line(error), trace)
+    if isinstance(error, GateError):
+        result.metrics |= error.metrics
+    return Attempt(result, environment.describe(device), status, one_line(error), trace)
 
 
 def _status(error: BaseException) -> str:
@@ -217,24 +219,9 @@ def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str
         )
 
 
-def _refuse_contradiction(overrides: list[str]) -> None:
+def _refuse_contradiction(overrides: Collection[str]) -> None:
     """Raise `ValueError` where both a mode and what it sets were typed: the point would not be what its name says."""
     typed = {key_of(override): override for override in overrides}
     for key in ("execution", "precision"):
         if "mode" in typed and key in typed:
             raise ValueError(f"{typed[key]} is not allowed beside {typed['mode']}: a mode sets precision and execution")
-
-
-@contextmanager
-def _refusals(parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Turn the `ValueError`s of configuration, construction and the first call into `UnsupportedError`.
-
-    Modules name their arguments (`num_basis=-1`); the user typed keys (`prcm.num_basis=-1`): the key is put in.
-    """
-    try:
-        yield
-    except ValueError as error:
-        message = one_line(error)
-        name = message.partition("=")[0]
-        keys = [key for key in parameters if key.rpartition(".")[2] == name]
-        raise UnsupportedError(message.replace(name, keys[0], 1) if len(keys) == 1 else message) from error

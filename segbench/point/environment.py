@@ -1,11 +1,10 @@
 """What ran where: versions, commit, machine, threads, as read back at run time."""
 
-from __future__ import annotations
-
 import os
 import platform
 import socket
 import subprocess
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -16,18 +15,22 @@ import torch
 
 import segbench
 from segbench.measure.machine import SIMD, cpu_facts
-from segbench.step.placed import usable_processors
+from segbench.step.device import usable_processors
 
 PACKAGES = ("torch", "numpy", "thop", "timm", "hydra-core", "omegaconf", "mlflow", "pandas")
 
 
-def describe() -> dict[str, Any]:
-    """Everything about the software and the machine that a number may depend on."""
+def describe(device: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything about the software and the machine that a number may depend on.
+
+    `device` is the point's: an accelerator is described only where the point runs on it, because looking at one opens
+    a context on it.
+    """
     backends: Any = torch.backends  # newer than its type stubs
     return {
         **_software(),
         **_machine(),
-        "accelerator": _accelerator(torch.cuda.current_device()) if torch.cuda.is_available() else None,
+        "accelerator": accelerator(device or {}),
         "threads": torch.get_num_threads(),
         "threads_interop": torch.get_num_interop_threads(),
         "cores_usable": len(usable_processors()),
@@ -66,6 +69,13 @@ def _machine() -> dict[str, Any]:
         "cores_logical": psutil.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
     }
+
+
+def accelerator(device: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The GPU that a device's settings name; `None` where they name none, or one that is not there."""
+    index = device.get("index", 0)
+    there = device.get("type") == "cuda" and isinstance(index, int) and 0 <= index < torch.cuda.device_count()
+    return _accelerator(index) if there else None
 
 
 @lru_cache

@@ -1,7 +1,5 @@
 """What determines a point's result, as hashes: a record stands for a point only where all of them agree."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json
@@ -33,8 +31,8 @@ BACKENDS = (
     "onnxscript",
     "openvino",
 )
-BESIDE = ("report", "sweep", "tracking", "__main__.py")
-"""Parts of segbench that no measurement passes through."""
+NOT_MEASURING = ("report", "sweep", "tracking", "__main__.py")
+"""Parts of segbench that a measurement does not pass through."""
 SETTINGS = (
     "OMP_NUM_THREADS",
     "OMP_PROC_BIND",
@@ -71,8 +69,8 @@ def identity(config: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[
     return {
         "config": digest(decisive_part),
         "code": code_version(targets(config)),
-        "software": digest(software(environment)),
-        "machine": digest(machine(environment)),
+        "software": software_hash(),
+        "machine": machine_hash(environment),
     }
 
 
@@ -93,16 +91,16 @@ def recipe(overrides: Sequence[str], sources: Sources) -> str | None:
     return digest([asked, limited, files, sources.name, metadata.version("hydra-core")])
 
 
-def software(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Versions of everything that computes, and what the environment sets of it; CUDA's belong to the machine."""
+def software_hash() -> str:
+    """Hash of the versions of all that computes, and of what the environment sets of it; CUDA's is the machine's."""
     versions = {name: _version(name) for name in BACKENDS}
     settings = {name: os.environ[name] for name in SETTINGS if name in os.environ}
-    return {"python": sys.version, **versions, **settings}
+    return digest({"python": sys.version, **versions, **settings})
 
 
-def machine(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The machine as an environment describes it."""
-    return {fact: environment.get(fact) for fact in MACHINE_FACTS}
+def machine_hash(environment: Mapping[str, Any]) -> str:
+    """Hash of the machine as an environment describes it, with the accelerator that the point runs on."""
+    return digest({fact: environment.get(fact) for fact in MACHINE_FACTS})
 
 
 def digest(value: Any) -> str:
@@ -114,7 +112,7 @@ def digest(value: Any) -> str:
 def code_version(targets: tuple[str, ...]) -> str:
     """Hash of segbench's own source files, and of those around the `targets` that belong to no installed package."""
     package = Path(segbench.__file__).parent
-    own = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in BESIDE]
+    own = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in NOT_MEASURING]
     others = [path for target in targets for path in _sources_of(target)]
     tops = {target.partition(".")[0] for target in targets}
     installed = {top: _version(top) for top in sorted(tops) if top.isidentifier()}

@@ -1,10 +1,8 @@
-"""A call in a process of its own: whatever happens to it, the caller learns of it and goes on.
+"""A call in a process of its own: whatever happens to it, the caller is told and goes on.
 
 The process is forked from a server that has imported the heavy libraries once, so that a start costs a fork. The result
 comes back through a pipe, whole or not at all, and the caller sleeps meanwhile.
 """
-
-from __future__ import annotations
 
 import multiprocessing
 import os
@@ -16,9 +14,10 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-P = ParamSpec("P")
+from segbench.base.errors import PointTimeoutError, ProcessDiedError
+
 R = TypeVar("R")
 PRELOADED = ("segbench.point.preload",)
 SIGNALS = {
@@ -30,30 +29,16 @@ SIGNALS = {
 }
 
 
-class ProcessDiedError(RuntimeError):
-    """A process that ended without a result; the message says how."""
+def in_fresh_process(call: Callable[[], R], timeout_s: float | None = None) -> R:
+    """Make `call` in a process of its own and return what it returns; both must be picklable.
 
-
-class PointTimeoutError(RuntimeError):
-    """A process that was ended because it took too long."""
-
-
-def in_fresh_process(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call `function` in a process of its own and return what it returns; both must be picklable.
-
-    Raises `ProcessDiedError` where the process ended without a result, and what the function raised otherwise.
-    """
-    return within(None, function, *args, **kwargs)
-
-
-def within(timeout_s: float | None, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """The same for so many seconds at most: then the process is killed with all that it started, and
-    `PointTimeoutError` is raised.
+    Raises `ProcessDiedError` where the process ended without a result, and else what the call raised. After `timeout_s`
+    the process is killed with all that it started, and `PointTimeoutError` is raised.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(theirs, function, args, kwargs), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, call), daemon=True)
     kills = _out_of_memory_kills()
     with _interrupts_ignored():  # the server inherits it: while it loads, Ctrl-C is for its caller alone
         forkserver.ensure_running()
@@ -98,14 +83,14 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _serve(connection: Connection, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Call and send the result; an interruption is left to the caller, whose end is this process's end too."""
+def _serve(connection: Connection, call: Callable[[], Any]) -> None:
+    """Call and send the result. Ctrl-C is ignored: the caller takes it, and when the caller ends, this process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)
     threading.Thread(target=_end_with_caller, daemon=True).start()
     answer: tuple[bool, Any]
     try:
-        answer = True, function(*args, **kwargs)
+        answer = True, call()
     except Exception as error:
         answer = False, error
     connection.send(answer)
@@ -113,7 +98,7 @@ def _serve(connection: Connection, function: Callable[..., Any], args: tuple[Any
 
 
 def _end_with_caller() -> None:
-    """Sleep until the caller is no more, then end this process, whatever it is doing."""
+    """Sleep until the caller has ended, then end this process, whatever it is doing."""
     caller = multiprocessing.parent_process()
     assert caller is not None
     caller.join()

@@ -1,11 +1,9 @@
-"""Other segbench processes that measure on the same processors of this machine: wait for them, or know of them.
+"""Other segbench processes that measure on the same processors of this machine: wait for them, or count them.
 
-Whoever measures leaves a small file in a folder for temporary files, with its process and its processors. A file whose
-process is no more counts for nothing. Who arrives while others measure leaves its file behind for a while, so that
-these learn of a visit that has ended before their own end.
+Every process that measures keeps a small file in a common folder for temporary files: who it is, its processors, since
+when. A file whose process has ended counts for nothing. A process that arrives while another measures leaves its file
+there when it is done, so that the other finds out at its own end that somebody was there.
 """
-
-from __future__ import annotations
 
 import json
 import logging
@@ -17,7 +15,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock
 
@@ -29,12 +27,7 @@ log = logging.getLogger(__name__)
 MODES = ("wait", "mark")
 LOOK_EVERY_S = 0.1
 KEPT_S = 3600.0
-"""How long files of processes that are no more, or of visits that have ended, are kept."""
-
-
-def labels(device: str, processors: Collection[int]) -> list[str]:
-    """What a point computes on: the processors it may use, and its accelerator."""
-    return [f"cpu{number}" for number in sorted(processors)] + ([device] if device != "cpu" else [])
+"""How long files stay whose measurement is over."""
 
 
 class Neighbours:
@@ -51,14 +44,18 @@ class Neighbours:
         self._file = self.folder / f"{os.getpid()}.json"
         self._entry: dict[str, Any] = {}
 
-    def __enter__(self) -> Neighbours:
+    def __enter__(self) -> Self:
         try:
-            self.folder.mkdir(exist_ok=True)
-            if self.folder.is_symlink() or self.folder.stat().st_uid not in (0, os.getuid()):
-                raise OSError(f"{self.folder} is a link or somebody else's")
-            with suppress(PermissionError):  # somebody else's, and open to all already
-                self.folder.chmod(0o1777)
-            self._enter()
+            self._open_folder()
+            told = False
+            while present := self._enter():
+                if not told:
+                    pids = ", ".join(str(entry["pid"]) for entry in present)
+                    print(
+                        f"segbench: waiting for process {pids}, which measures on the same processors", file=sys.stderr
+                    )
+                told = True
+                time.sleep(LOOK_EVERY_S)
         except OSError as error:
             log.warning("neighbours are not looked for: %s", error)
         return self
@@ -68,44 +65,42 @@ class Neighbours:
     ) -> None:
         if not self._entry:
             return
-        with suppress(OSError), self._mutex():
-            visits = [entry for entry in self._others() if entry["began"] >= self._entry["began"]]
+        with suppress(OSError), self._lock():
+            arrived = [entry for entry in self._others() if entry["began"] >= self._entry["began"]]
             if self.met:
                 write_json(self._entry | {"ended": time.time()}, self._file)
             else:
                 self._file.unlink(missing_ok=True)
-            self.met += len(visits)
+            self.met += len(arrived)
 
-    def _enter(self) -> None:
-        waiting = False
-        while True:
-            with self._mutex():
-                present = [entry for entry in self._others() if "ended" not in entry and is_alive(entry)]
-                if not present or self.mode == "mark":
-                    self.met = len(present)
-                    self._entry = {
-                        **this_process(),
-                        "processors": sorted(self.processors),
-                        "began": time.time(),
-                    }
-                    write_json(self._entry, self._file)
-                    return
-            if not waiting:
-                pids = ", ".join(str(entry["pid"]) for entry in present)
-                print(f"segbench: waiting for process {pids}, which measures on the same processors", file=sys.stderr)
-                waiting = True
-            time.sleep(LOOK_EVERY_S)
+    def _open_folder(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        if self.folder.is_symlink() or self.folder.stat().st_uid not in (0, os.getuid()):
+            raise OSError(f"{self.folder} is a link or somebody else's")
+        with suppress(PermissionError):  # somebody else's, and open to all already
+            self.folder.chmod(0o1777)
 
-    def _mutex(self) -> FileLock:
+    def _enter(self) -> list[dict[str, Any]]:
+        """Write this process's file, unless there is somebody to wait for: those are returned."""
+        with self._lock():
+            present = [entry for entry in self._others() if "ended" not in entry and is_alive(entry)]
+            if present and self.mode == "wait":
+                return present
+            self.met = len(present)
+            self._entry = {**this_process(), "processors": sorted(self.processors), "began": time.time()}
+            write_json(self._entry, self._file)
+            return []
+
+    def _lock(self) -> FileLock:
         return FileLock(self.folder / "lock", mode=0o666)
 
     def _others(self) -> list[dict[str, Any]]:
-        """What others left that computes, or computed, on one of our processors; forgets what is old."""
+        """The files of others that compute, or computed, on one of our processors; old ones are deleted."""
         found = []
         for path in self.folder.glob("*.json"):
             if path == self._file:
                 continue
-            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # a file that is none of ours
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # not a file of ours
                 entry = json.loads(path.read_text())
                 if self.processors & set(entry["processors"]):
                     found.append({"pid": int(entry["pid"]), **entry, "began": float(entry["began"])})

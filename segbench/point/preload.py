@@ -3,8 +3,7 @@
 import torch._dynamo  # FLOP counting and compilation load these, for seconds
 import torch._inductor.compile_fx
 
-from segbench.point import entry as runner
-from segbench.point import environment
+from segbench.point import entry, environment
 
-__all__ = ["environment", "runner", "torch"]
+__all__ = ["entry", "environment", "torch"]
 environment.warm_up()

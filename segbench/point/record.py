@@ -1,7 +1,5 @@
 """One point, one record: what was asked, what ran, how it ended and what was measured."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -9,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segbench.base.errors import NotAllowedError
 from segbench.base.files import write_json
 
 SCHEMA_VERSION = 1
@@ -63,7 +62,7 @@ class Record:
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} is a {type(getattr(self, name)).__name__}, not a {kind.__name__}")
         if self.status not in STATUSES:
-            raise ValueError(f"status={self.status} is not allowed: choose one of {', '.join(STATUSES)}")
+            raise NotAllowedError("status", self.status, f"choose one of {', '.join(STATUSES)}")
         if (self.status == "ok") != (self.reason is None):
             raise ValueError(f"status={self.status} with reason={self.reason}: every status but ok needs a reason")
         if self.schema_version != SCHEMA_VERSION:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from segbench.measure.latency import BASELINE
+from segbench.measure.result import BASELINE
 from segbench.point.record import Record
 from segbench.report.points import Point
 

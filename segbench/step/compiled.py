@@ -1,7 +1,5 @@
 """execution=compile and its variants: the module compiled by `torch.compile`."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import time
@@ -13,8 +11,9 @@ import torch
 from torch import nn
 
 from segbench.base.checks import one_of
-from segbench.base.errors import UnsupportedError
-from segbench.step.placed import Execution, GateError, Placed, Step, elsewhere, synchronise
+from segbench.base.errors import GateError, UnsupportedError
+from segbench.step.device import synchronise
+from segbench.step.placed import Execution, Placed, Step, at_other_addresses
 
 NAMES = {
     "default": "compile",
@@ -33,11 +32,11 @@ class Compiled:
     def __post_init__(self) -> None:
         one_of("execution.mode", self.mode, NAMES)
 
-    def prepare(self, placed: Placed) -> Execution:
+    def set_up(self, placed: Placed) -> Execution:
         """Compile by a first call. `UnsupportedError` gives the compiler's own reason where it cannot."""
         from torch._dynamo.exc import TorchDynamoException
 
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no CUDA is no news
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where there is no CUDA
         name = NAMES[self.mode]
         if self.mode == "reduce-overhead" and placed.input.device.type != "cuda":
             raise UnsupportedError(
@@ -51,7 +50,7 @@ class Compiled:
             step()
         except TorchDynamoException as error:
             raise UnsupportedError(f"execution={name}: {str(error).strip().splitlines()[0]}") from error
-        synchronise()
+        synchronise(placed.input.device)
         seconds = time.perf_counter() - start
         after = _compilations()
         facts = {"first_call/seconds": seconds, **{name: after[name] - before[name] for name in after}}
@@ -64,15 +63,15 @@ class Compiled:
             """The same code on a copy of module and input; a training step stays where it is."""
             if placed.training is not None:
                 return step
-            with elsewhere():
+            with at_other_addresses():
                 other = self._compiled(copy.deepcopy(placed.module)) if copied else module
                 return replace(placed, module=other, input=placed.input.clone()).step()
 
-        return Execution(step, fresh_step, output=step, facts=facts, watch=_watch_compilation)
+        return Execution(step, fresh_step, output=step, facts=facts, start_check=_check_for_compilation)
 
     def _copies_share_code(self, placed: Placed) -> bool:
         """Whether a copy of the module runs the code that was compiled for it."""
-        check = _watch_compilation()
+        check = _check_for_compilation()
         try:
             replace(placed, module=self._compiled(copy.deepcopy(placed.module))).step()()
             check()
@@ -104,7 +103,7 @@ def _why_broken() -> str:
     return f": {reasons[0]}" if reasons else ""
 
 
-def _watch_compilation() -> Callable[[], None]:
+def _check_for_compilation() -> Callable[[], None]:
     """From now on nothing must be compiled; the result raises `GateError` where something was."""
     from torch._dynamo.utils import counters
 

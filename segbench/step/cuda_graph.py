@@ -1,7 +1,5 @@
 """execution=cuda_graph: the launches of one step recorded once and replayed."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +18,7 @@ WARM_UP_CALLS = 3
 class CudaGraph:
     """Record and replay."""
 
-    def prepare(self, placed: Placed) -> Execution:
+    def set_up(self, placed: Placed) -> Execution:
         """Record one step. `UnsupportedError` on other devices."""
         if placed.input.device.type != "cuda":
             raise UnsupportedError("execution=cuda_graph needs device=cuda")

@@ -1,7 +1,5 @@
 """execution=eager: the module as PyTorch runs it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from segbench.step.placed import Execution, Placed
@@ -11,7 +9,7 @@ from segbench.step.placed import Execution, Placed
 class Eager:
     """Call the module."""
 
-    def prepare(self, placed: Placed) -> Execution:
+    def set_up(self, placed: Placed) -> Execution:
         """A step on the module, and steps on fresh copies; a training step stays on its own module."""
         step = placed.step()
         return Execution(step, (lambda: step) if placed.training else placed.fresh_step, output=step)

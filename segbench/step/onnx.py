@@ -1,19 +1,50 @@
-"""From a module to ONNX, for the runtimes that read it."""
-
-from __future__ import annotations
+"""From a module to ONNX, and to a step of a runtime that reads it."""
 
 import contextlib
 import io
 import logging
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from segbench.base.errors import UnsupportedError
-from segbench.step.placed import Placed, Step
+from segbench.step.placed import Execution, Placed, Step, at_other_addresses
+
+RELOADED_WITHIN_S = 0.1
+"""A module that a runtime loads faster is loaded anew for every batch of samples."""
+Loaded = TypeVar("Loaded")
+
+
+class Bound(NamedTuple):
+    """A loaded module with an input and outputs of its own: the step, and what gives its results as tensors."""
+
+    step: Step
+    output: Callable[[], list[torch.Tensor]]
+
+
+def runtime_execution(
+    load: Callable[[], Loaded], bind: Callable[[Loaded], Bound], started_s: float, tolerance: float | None
+) -> Execution:
+    """The execution of a runtime that computes on threads of its own; `started_s` is when its preparation began.
+
+    `load` reads the module, `bind` gives it input and outputs and calls it once.
+    """
+    before_loading = time.perf_counter()
+    loaded = load()
+    loading_s = time.perf_counter() - before_loading
+    step, output = bind(loaded)
+    facts = {"first_call/seconds": time.perf_counter() - started_s}
+
+    def fresh_step() -> Step:
+        """Loaded anew where that is quick, and in any case with input and outputs at other addresses."""
+        with at_other_addresses():
+            return bind(load() if loading_s < RELOADED_WITHIN_S else loaded).step
+
+    return Execution(step, fresh_step, output, facts, tolerance, own_threads=True)
 
 
 def export(placed: Placed, execution: str, path: Path) -> None:

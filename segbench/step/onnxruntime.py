@@ -1,7 +1,5 @@
 """execution=onnxruntime and its int8 variants: the module exported to ONNX, run by ONNX Runtime."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,14 +14,12 @@ from numpy.typing import NDArray
 
 from segbench.base.checks import one_of, positive_number
 from segbench.base.errors import UnsupportedError
-from segbench.step.onnx import export, missing
-from segbench.step.placed import Execution, Placed, Step, elsewhere
+from segbench.step.onnx import Bound, export, missing, runtime_execution
+from segbench.step.placed import Execution, Placed
 
 QUANTISATIONS = ("none", "dynamic", "static")
 CALIBRATION_INPUTS = 8
 CUDA_PROVIDER = "CUDAExecutionProvider"
-RENEWED_WITHIN_S = 0.1
-"""A session that loads faster is renewed for every batch of samples."""
 
 
 @dataclass(frozen=True)
@@ -42,41 +38,26 @@ class OnnxRuntime:
         if self.tolerance is not None:
             positive_number("execution.tolerance", self.tolerance)
 
-    def prepare(self, placed: Placed) -> Execution:
+    def set_up(self, placed: Placed) -> Execution:
         """Export, quantise where asked for, and load. `UnsupportedError` gives the library's own reason."""
         name = "onnxruntime" if self.quantisation == "none" else f"onnxruntime_int8_{self.quantisation}"
         try:
             import onnxruntime
         except ImportError as error:
             raise missing(name, "onnx", error) from error
-        start = time.perf_counter()
+        started_s = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "module.onnx"
             export(placed, name, path)
             if self.quantisation != "none":
                 path = self._quantised(path, placed, name)
             model = path.read_bytes()
-        before_session = time.perf_counter()
-        session = self._session(onnxruntime, model, placed, name)
-        session_s = time.perf_counter() - before_session
-        binding = _bound(onnxruntime, session, placed)
-        first_call_s = time.perf_counter() - start
-
-        def output() -> list[torch.Tensor]:
-            session.run_with_iobinding(binding)
-            return [torch.from_numpy(value.numpy()) for value in binding.get_outputs()]
-
-        def fresh_step() -> Step:
-            """A session of its own where that is quick, and in any case input and outputs that lie elsewhere."""
-            with elsewhere():
-                renewed = session
-                if session_s < RENEWED_WITHIN_S:
-                    renewed = self._session(onnxruntime, model, placed, name)
-                return partial(renewed.run_with_iobinding, _bound(onnxruntime, renewed, placed))
-
-        step = partial(session.run_with_iobinding, binding)
-        facts = {"first_call/seconds": first_call_s}
-        return Execution(step, fresh_step, output, facts, self.tolerance, own_threads=True)
+        return runtime_execution(
+            load=lambda: self._session(onnxruntime, model, placed, name),
+            bind=lambda session: _bound(onnxruntime, session, placed),
+            started_s=started_s,
+            tolerance=self.tolerance,
+        )
 
     def _session(self, onnxruntime: Any, model: bytes, placed: Placed, name: str) -> Any:
         options = onnxruntime.SessionOptions()
@@ -156,7 +137,7 @@ def _calibration_inputs(placed: Placed) -> Iterator[NDArray[np.float32]]:
         yield random.standard_normal(tuple(placed.input.shape), dtype=np.float32)
 
 
-def _bound(onnxruntime: Any, session: Any, placed: Placed) -> Any:
+def _bound(onnxruntime: Any, session: Any, placed: Placed) -> Bound:
     """Input and outputs in memory of their own, bound to the session; the first run tells the outputs' shapes."""
     device = placed.input.device.type
     binding = session.io_binding()
@@ -168,4 +149,9 @@ def _bound(onnxruntime: Any, session: Any, placed: Placed) -> Any:
     session.run_with_iobinding(binding)
     for output, found in zip(session.get_outputs(), binding.get_outputs(), strict=True):
         binding.bind_ortvalue_output(output.name, found)
-    return binding
+
+    def results() -> list[torch.Tensor]:
+        session.run_with_iobinding(binding)
+        return [torch.from_numpy(value.numpy()) for value in binding.get_outputs()]
+
+    return Bound(partial(session.run_with_iobinding, binding), results)

@@ -1,6 +1,4 @@
-"""phase=train_step: forward, loss, backward and an optimiser step, as one zero-argument call."""
-
-from __future__ import annotations
+"""phase=inference and phase=train_step; a training step is forward, loss, backward and optimiser in one call."""
 
 import copy
 import math
@@ -11,21 +9,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segbench.base.checks import positive_number, probability
+from segbench.base.checks import one_of, positive_number, probability
 from segbench.measure.error import tensors_in
 
 COMPARED_LOSSES = 3
 
 
 @dataclass(frozen=True)
-class Training:
-    """Stochastic gradient descent on a binary cross-entropy with seeded targets."""
+class Inference:
+    """phase=inference: a forward pass in eval mode."""
 
-    learning_rate: float
-    momentum: float
-    seed: int = 0
+    step: str
 
     def __post_init__(self) -> None:
+        one_of("phase.step", self.step, ["inference"])
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """phase=train_step: stochastic gradient descent on a binary cross-entropy with seeded targets."""
+
+    step: str
+    learning_rate: float
+    momentum: float
+
+    def __post_init__(self) -> None:
+        one_of("phase.step", self.step, ["train_step"])
         positive_number("phase.learning_rate", self.learning_rate)
         probability("phase.momentum", self.momentum)
 
@@ -42,7 +51,7 @@ class TrainingStep:
         self,
         module: nn.Module,
         x: Tensor,
-        training: Training,
+        training: TrainStep,
         autocast: torch.dtype | None,
         targets: list[Tensor],
     ) -> None:

@@ -11,14 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from segbench.base.errors import one_line
 from segbench.base.interrupts import held_back
 from segbench.config.compose import Sources, launcher_of
 from segbench.config.overrides import of_the_point
 from segbench.config.used import unused_note
 from segbench.point import environment
-from segbench.point.entry import Measured, _now, measure_point, understand
-from segbench.point.place import place
-from segbench.point.prepare import one_line
+from segbench.point.cluster import job_and_node
+from segbench.point.entry import Attempt, measure_point, now, understand
 from segbench.point.record import Record, save
 from segbench.report.analysis import write as write_analysis
 from segbench.sweep.folder import begin, end, supersede
@@ -57,35 +57,35 @@ def run(config: DictConfig) -> Outcome:
                 return Outcome(kept.status, f"{_detail(kept)} (kept)")
         with held_back():
             supersede(folder)
-            begin(folder, {**asdict(request), "environment": environment.describe() | place(), "started": _now()})
-        measured = measure_point(config, request, folder, launcher)
-        record = measured.record
+            here = environment.describe(request.config["device"]) | job_and_node()
+            begin(folder, {**asdict(request), "environment": here, "started": now()})
+        record, attempt = measure_point(request, folder, launcher)
         with held_back():
             save(record, folder)
             end(folder)
-            warnings, untracked = _hand_on(config, measured, folder)
+            warnings, untracked = _hand_on(config, record, attempt, folder)
     except Exception as error:  # without a record this is the only word of the point
         return Outcome("failed", f"no record: {one_line(error)}", (), traceback.format_exc(), unrecorded=True)
     if note := unused_note(request.overrides, record.parameters):
         notes = (*notes, note)
-    return Outcome(record.status, _detail(record), (*warnings, *notes), measured.traceback, untracked=untracked)
+    return Outcome(record.status, _detail(record), (*warnings, *notes), attempt.traceback, untracked=untracked)
 
 
 def _detail(record: Record) -> str:
     return record.reason or f"{record.metrics['latency_ms/median']:.4g} ms"
 
 
-def _hand_on(config: DictConfig, measured: Measured, folder: Path) -> tuple[tuple[str, ...], bool]:
+def _hand_on(config: DictConfig, record: Record, attempt: Attempt, folder: Path) -> tuple[tuple[str, ...], bool]:
     """Write the analysis and send the record; returns what went wrong, and whether the tracker lacks the record."""
     warnings = []
-    if measured.tables:
+    if attempt.result.tables:
         try:
-            write_analysis(measured.tables, measured.record.metrics, folder)
+            write_analysis(attempt.result.tables, record.metrics, folder)
         except (OSError, ValueError) as error:
             warnings.append(f"the analysis is not written: {one_line(error)}")
             log.warning("%s: %s", warnings[0], traceback.format_exc())
     try:
-        sent = instantiate(config.tracker).log_point(measured.record, folder)
+        sent = instantiate(config.tracker).log_point(record, folder)
     except TrackerError as error:
         log.warning("not tracked: %s", error)
         return (*warnings, str(error)), True

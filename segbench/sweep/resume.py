@@ -13,14 +13,14 @@ from typing import Any
 from segbench.base.checks import one_of
 from segbench.config.compose import ON_THIS_MACHINE, Sources
 from segbench.config.overrides import decisive, of_the_point, override
+from segbench.point.environment import accelerator
 from segbench.point.identity import (
     PARTS,
     code_version,
     differences,
-    digest,
-    machine,
+    machine_hash,
     recipe,
-    software,
+    software_hash,
     targets,
 )
 from segbench.point.record import FILE_NAME, STATUSES, Record, load, load_sweep
@@ -89,7 +89,7 @@ class Plan:
 
     def __init__(self, folder: Path, rule: Rule, sources: Sources, environment: Mapping[str, Any]) -> None:
         self.rule, self.sources = rule, sources
-        self._here = {"software": digest(software(environment)), "machine": digest(machine(environment))}
+        self._environment = environment
         self._records = dict(load_sweep(folder)[0])
         self._records = {name: record for name, record in self._records.items() if PLAIN_NAME.fullmatch(name)}
         self._names: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -115,8 +115,13 @@ class Plan:
         made_from = recipe(of_the_point(overrides), self.sources)
         if made_from is None or record.identity.get("recipe") != made_from or not self.rule.is_settled(record):
             return False
-        code = code_version(targets(record.config))
-        return not self.rule.differences(record, {**record.identity, **self._here, "code": code})
+        here = {**self._environment, "accelerator": accelerator(record.config.get("device", {}))}
+        now = {
+            "code": code_version(targets(record.config)),
+            "software": software_hash(),
+            "machine": machine_hash(here),
+        }
+        return not self.rule.differences(record, {**record.identity, **now})
 
     def _free_name(self, index: int) -> str:
         numbers = (str(number) for number in chain([index], count(len(self._taken))))

@@ -6,7 +6,7 @@ RAY_NODE = "SEGBENCH_RAY_NODE"
 """Set in the processes that measure on Ray: the id of their node."""
 
 
-def place() -> dict[str, str | None]:
+def job_and_node() -> dict[str, str | None]:
     """The job and the node of the cluster that this process runs on; nothing outside of one."""
     if job := os.environ.get("SLURM_JOB_ID"):
         if array := os.environ.get("SLURM_ARRAY_JOB_ID"):  # as squeue shows it and scancel takes it

@@ -1,17 +1,11 @@
-"""What is known of a point: raw series, what derives from them, and how several processes' findings become one."""
-
-from __future__ import annotations
+"""Statistics of a point's raw series, and how the results of several processes become one."""
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
-from segbench.measure.latency import BASELINE
+from segbench.measure.result import BASELINE, Result, Samples
 from segbench.measure.statistics import RatioInterval, over_processes, ratio_interval, summary
 
-Metrics = dict[str, float]
-Samples = dict[str, list[float]]
 LABELS = ("batch", "process")
 """Series that say where the samples beside them belong."""
 RATES = {
@@ -21,23 +15,12 @@ RATES = {
     "roofline/attained_gb_s",
     "roofline/share",
 }
-"""Metrics that derive from the median latency: so much more for so much less."""
+"""Metrics that are inversely proportional to the median latency."""
 
 
-@dataclass
-class Findings:
-    """What is known of a point so far; a failure keeps it."""
-
-    metrics: Metrics = field(default_factory=dict)
-    samples: Samples = field(default_factory=dict)
-    verdicts: dict[str, bool] = field(default_factory=dict)
-    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Rows by the name of the analysis file that they belong into."""
-
-
-def summarise(findings: Findings, batch_size: int) -> None:
+def summarise(result: Result, batch_size: int) -> None:
     """Derive the statistics from the raw series."""
-    metrics, samples = findings.metrics, findings.samples
+    metrics, samples = result.metrics, result.samples
     for name, series in samples.items():
         if name not in LABELS:
             metrics |= summary(name, series)
@@ -45,17 +28,17 @@ def summarise(findings: Findings, batch_size: int) -> None:
     if BASELINE + "latency_ms" in samples:
         batches = [int(batch) for batch in samples["batch"]]
         ratio = ratio_interval(samples["latency_ms"], samples[BASELINE + "latency_ms"], batches)
-        _set_ratio(findings, ratio)
+        _set_ratio(result, ratio)
 
 
-def combine(parts: Sequence[Findings], batch_size: int, target_percent: float | None) -> Findings:
-    """The findings of several processes as one.
+def combine(parts: Sequence[Result], batch_size: int, target_percent: float | None) -> Result:
+    """The results of several processes as one.
 
     Counts, memory and tables are the first's. Series are joined, with the process of every sample beside them. Medians
     and the ratio are the geometric means of the processes' own, with the interval over processes; evidence is averaged,
     and the verdicts are those of the worst. Raises `ValueError` for fewer than 3.
     """
-    whole = Findings(dict(parts[0].metrics), _joined(parts), tables=parts[0].tables)
+    whole = Result(dict(parts[0].metrics), _joined(parts), tables=parts[0].tables)
     for name in set.intersection(*(set(part.metrics) for part in parts)):
         if name.startswith("timing/"):
             whole.metrics[name] = statistics.mean(part.metrics[name] for part in parts)
@@ -83,7 +66,7 @@ def combine(parts: Sequence[Findings], batch_size: int, target_percent: float | 
     return whole
 
 
-def _joined(parts: Sequence[Findings]) -> Samples:
+def _joined(parts: Sequence[Result]) -> Samples:
     """The series one after the other; a batch's number stays its own."""
     samples: Samples = {name: [value for part in parts for value in part.samples[name]] for name in parts[0].samples}
     samples["batch"], first = [], 0.0
@@ -95,8 +78,8 @@ def _joined(parts: Sequence[Findings]) -> Samples:
     return samples
 
 
-def _set_ratio(findings: Findings, ratio: RatioInterval) -> None:
-    findings.metrics["ratio_to_baseline/median"] = ratio.middle
-    findings.metrics["ratio_to_baseline/ci95_low"] = ratio.low
-    findings.metrics["ratio_to_baseline/ci95_high"] = ratio.high
-    findings.verdicts["distinguishable"] = ratio.distinguishable
+def _set_ratio(result: Result, ratio: RatioInterval) -> None:
+    result.metrics["ratio_to_baseline/median"] = ratio.middle
+    result.metrics["ratio_to_baseline/ci95_low"] = ratio.low
+    result.metrics["ratio_to_baseline/ci95_high"] = ratio.high
+    result.verdicts["distinguishable"] = ratio.distinguishable

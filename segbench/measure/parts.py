@@ -1,7 +1,5 @@
 """How long the parts of a module take, on the inputs they get inside it, as shares of the whole."""
 
-from __future__ import annotations
-
 import copy
 import random
 import time
@@ -12,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segbench.measure.latency import Session
+from segbench.measure.session import Session
 from segbench.measure.statistics import FEWEST_SAMPLES, RatioInterval, ratio_interval, undisturbed_ms
 
 Step = Callable[[], Any]
@@ -20,7 +18,7 @@ BATCH_S = 0.05
 
 
 @dataclass(frozen=True)
-class Component:
+class TimedPart:
     """A part of a module: how often one step calls it, and what all its calls take."""
 
     path: str
@@ -31,9 +29,9 @@ class Component:
     """Of the whole step's latency."""
 
 
-def component_latencies(
+def part_latencies(
     step: Step, parts: dict[str, nn.Module], budget_s: float, device: torch.device, seed: int
-) -> list[Component]:
+) -> list[TimedPart]:
     """Time `parts` of a module and its whole step side by side, for about `budget_s` seconds.
 
     Every part is called alone, on the inputs that it gets in the step. Parts that work together can be faster or slower
@@ -55,7 +53,7 @@ def component_latencies(
         batch += 1
     whole, *others = session.headlines()
     return [
-        Component(
+        TimedPart(
             path,
             type(parts[path]).__name__,
             len(calls[path]),
