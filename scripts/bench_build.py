@@ -9,10 +9,8 @@ import statistics
 import sys
 import time
 
-from hydra import compose, initialize_config_dir
-from segbench.point.prepare import build_module
-
-from segbench.config.compose import CONF_DIR
+from segbench.config.compose import CONF_DIR, composed, plain
+from segbench.point.task import build_module
 
 BLOCK_MS, LARGEST_MS = 20.0, 500.0
 BLOCKS = sorted(path.stem for path in (CONF_DIR / "block").glob("*.yaml"))

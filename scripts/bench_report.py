@@ -30,8 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sweep = Path(folder) / "sweep"
         overrides = ["block=dw", "channels=8", "baseline={block:stm}", "timing=quick"]
-        config = composed(overrides)
-        record = measure_point(config, understand(config, overrides, {"block": "dw"}), sweep / "0").record
+        record, _ = measure_point(understand(composed(overrides), overrides, {"block": "dw"}), sweep / "0")
         for number in range(count):
             block, channels = BLOCKS[number % len(BLOCKS)], 8 + 2 * (number // len(BLOCKS))
             place = sweep / str(number)

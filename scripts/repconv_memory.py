@@ -9,11 +9,11 @@ what one step really holds, its result included and its input not.
 import torch
 from rich.console import Console
 from rich.table import Table
-from segbench.point.task import build
 
 from segbench.config.compose import composed
 from segbench.measure.analytic import map_bytes, repconv_memory
 from segbench.measure.trace import trace_step
+from segbench.point.task import build
 from segbench.step.placed import in_form
 
 MIB = 2**20

@@ -29,7 +29,6 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from segbench.point.task import build
 
 from segbench.config.compose import composed, instantiated
 from segbench.measure.clock import host_clock, timer_floor_ms
@@ -39,6 +38,7 @@ from segbench.measure.statistics import RatioInterval, ratio_interval
 from segbench.point.entry import try_out
 from segbench.point.environment import describe
 from segbench.point.isolation import in_fresh_process
+from segbench.point.task import build
 from segbench.step.inputs import make_input
 from segbench.step.placed import Placed, in_form
 

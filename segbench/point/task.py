@@ -1,10 +1,11 @@
 """What is asked of a point: a configuration becomes a `Task`, every setting a checked object."""
 
 import copy
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -133,9 +134,15 @@ def task_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> Task:
     for axis in keys_with(Role.AXIS):
         if axis in parameters:
             positive_int(axis, parameters[axis])
-    settings = instantiated({group: config[group] for group in GROUPS})
+    settings = {group: _settings(group, json.dumps(config[group])) for group in GROUPS}
     values = {name: config[name] for name in VALUES}
     return Task(shape=config["input"]["shape"], keys=tuple(parameters), **values, **settings)
+
+
+@lru_cache(maxsize=256)
+def _settings(group: str, node: str) -> Any:
+    """The object of a group's node, given as JSON. A sweep has few of them, and Hydra takes milliseconds for each."""
+    return instantiated({group: json.loads(node)})[group]
 
 
 def baseline_of(task: Task, overrides: Sequence[str]) -> Task | None:
