@@ -59,7 +59,7 @@ def used_parameters(raw: Mapping[str, Any], resolved: Mapping[str, Any], choices
 
 SWEEP_OVERRIDE = "tracker.parent_run="
 """Override by which a sweep hands its run to its points."""
-OWN_OVERRIDES = (SWEEP_OVERRIDE, "++tracker.uri=", "resume=", "retry=", "hydra.sweep.subdir=")
+OWN_OVERRIDES = (SWEEP_OVERRIDE, "resume=", "retry=", "hydra.sweep.subdir=")
 """Beginnings of overrides that are not the point's: they stay out of its record."""
 
 

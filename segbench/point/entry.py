@@ -41,7 +41,6 @@ from segbench.step.placed import forget_earlier_points, usable_processors
 from segbench.sweep.clusters import place
 from segbench.sweep.folder import begin, end, supersede
 from segbench.sweep.resume import Rule
-from segbench.tracking.secrets import without_secrets
 from segbench.tracking.tracker import TrackerError
 
 log = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ def understand(
     config: DictConfig, overrides: list[str], choices: Mapping[str, Any], sources: Sources | None = None
 ) -> Request:
     """What a configuration asks for; `sources` are what it was composed from, where that is known."""
-    resolved = without_secrets(plain(config, resolve=True))
+    resolved = plain(config, resolve=True)
     parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
     parameters |= {preset: choices[preset] for preset in PRESETS if choices.get(preset)}
     if "model.encoder" in parameters:
