@@ -1,9 +1,12 @@
-"""Shared by all tests: no telemetry, no colours, one thread, and a core for each of the workers."""
+"""Shared by all tests: no telemetry, no colours, one thread; a core and temporary files for each of the workers."""
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,9 @@ import pytest
 import torch
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="segbench-")  # where processes find out who else measures: see neighbours
+tempfile.tempdir = None  # it is read again
+atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would ours
 if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_setaffinity"):
     processors = sorted(os.sched_getaffinity(0))  # what a worker starts computes on its core and not on its neighbour's

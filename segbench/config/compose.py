@@ -7,11 +7,13 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, OmegaConfBaseException
 
+CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException)
+"""What composing raises where something typed is wrong."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = next(path for path in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if path.is_dir())
 """The configuration folder: inside the package in a wheel, else the repository's."""

@@ -1,7 +1,5 @@
 """model=custom: any `nn.Module` on the Python path or in the current folder, with nothing to register."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import sys

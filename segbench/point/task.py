@@ -9,12 +9,11 @@ from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Protocol
 
 import torch
-from hydra.errors import HydraException
 from torch import Tensor, nn
 
 from segbench.base.checks import natural_int, one_of, positive_int, positive_number
 from segbench.base.errors import NotAllowedError, UnsupportedError, one_line
-from segbench.config.compose import composed, instantiated, plain
+from segbench.config.compose import CONFIGURATION_ERRORS, composed, instantiated, plain
 from segbench.config.explain import explain
 from segbench.config.keys import Role, has_role, keys_with
 from segbench.config.overrides import key_of, override
@@ -181,7 +180,7 @@ def naming_the_baseline(changes: Any) -> Iterator[None]:
     """Say of an error that it concerns the baseline."""
     try:
         yield
-    except (HydraException, ValueError) as error:
+    except (*CONFIGURATION_ERRORS, ValueError) as error:
         raise ValueError(f"baseline={changes} cannot be built: {explain(error)}") from error
 
 

@@ -1,5 +1,6 @@
 """device=cpu, device=cuda, ...: where a point runs, on how many threads, and how its process keeps memory."""
 
+import atexit
 import ctypes
 import gc
 import os
@@ -165,6 +166,7 @@ def _collect_garbage() -> None:
     gc.collect()
     if _collections < CALLS_THAT_LOAD_LIBRARIES:
         gc.freeze()
+        atexit.register(gc.unfreeze)
     _collections += 1
 
 

@@ -3,8 +3,6 @@
 What a GPU alone can show, its numbers, is not tested here.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -18,7 +16,7 @@ from segbench.measure.clock import clock_for, cuda_clock
 from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.step.cuda_graph import WARM_UP_CALLS, CudaGraph
 from segbench.step.onnxruntime import OnnxRuntime
-from segbench.step.placed import require_precision
+from segbench.step.precision import Precision
 
 CUDA = torch.device("cuda", 1)
 
@@ -81,7 +79,7 @@ def test_a_graph_is_warmed_up_on_a_side_stream_recorded_once_and_replayed(device
         calls.append(device.recording)
         return "the recorded result"
 
-    execution = CudaGraph().prepare(placed_on_cuda(step))
+    execution = CudaGraph().set_up(placed_on_cuda(step))
     assert calls == [False] * WARM_UP_CALLS + [True]
     assert device.log == ["wait", "side stream", "wait", "recorded", "synchronise"]
     execution.step()
@@ -97,12 +95,12 @@ def test_what_cannot_be_recorded_is_unsupported_with_the_reason(device: Device) 
             raise RuntimeError("operation not permitted when stream is capturing")
 
     with pytest.raises(UnsupportedError, match="execution=cuda_graph: operation not permitted"):
-        CudaGraph().prepare(placed_on_cuda(step))
+        CudaGraph().set_up(placed_on_cuda(step))
 
 
 def test_a_graph_has_no_training_steps(device: Device) -> None:
     with pytest.raises(UnsupportedError, match="has no training steps"):
-        CudaGraph().prepare(placed_on_cuda(None, training=object()))
+        CudaGraph().set_up(placed_on_cuda(None, training=object()))
 
 
 def test_device_time_comes_from_events_and_is_per_call(device: Device) -> None:
@@ -138,7 +136,7 @@ def test_tf32_needs_ampere(monkeypatch: pytest.MonkeyPatch, capability: tuple[in
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     context = contextlib.nullcontext() if allowed else pytest.raises(UnsupportedError, match="tf32 is not available")
     with context:
-        require_precision(CUDA, torch.float32, "tf32")
+        Precision("float32", "tf32", None, 0.01, 0.05).require(CUDA)
 
 
 def test_onnxruntime_on_cuda_needs_its_package_and_is_told_device_and_precision() -> None:

@@ -218,8 +218,8 @@ def test_the_adaptive_protocol_pairs_what_it_times_in_batches_of_copies() -> Non
 
 def test_short_steps_are_timed_several_calls_at_a_time() -> None:
     timed = adaptive().measure([lambda: lambda: None], CPU)
-    assert timed.facts["inner_calls"] > 100
-    assert timed.facts["timer_floor_ms"] < 1e-3, "an empty step measures under a microsecond"
+    assert timed.metrics["timing/inner_calls"] > 100
+    assert timed.metrics["timing/timer_floor_ms"] < 1e-3, "an empty step measures under a microsecond"
 
 
 def test_a_budget_that_holds_no_sample_is_refused() -> None:
@@ -234,7 +234,7 @@ def test_an_unsteady_measurement_is_tried_again() -> None:
         return lambda: busy(100 if next(calls) < 40 else 1000)()
 
     timed = adaptive(retries=1, warmup_budget_s=1e-6, target_percent=1e-9).measure([make], CPU)
-    assert timed.facts["attempts"] in (1.0, 2.0)
+    assert timed.metrics["timing/attempts"] in (1.0, 2.0)
     assert timed.verdicts["steady"]
 
 

@@ -13,14 +13,15 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import segbench
-from segbench.config.compose import CONF_DIR, composed
+from segbench.config.compose import CONF_DIR
 from segbench.measure.ceilings import Ceilings, ceilings, measure_ceilings
-from segbench.measure.components import component_latencies, parts_at
-from segbench.measure.machine import MIB, Machine, read_caches, read_machine
+from segbench.measure.machine import MIB, Machine, MachineSettings, read_caches
 from segbench.measure.macs_thop import macs_thop, macs_thop_by_module
+from segbench.measure.parts import part_latencies, parts_at
 from segbench.measure.trace import trace_step
-from segbench.point.analysis import FullAnalysis, count_rows, kinds, module_rows
-from segbench.point.entry import attempt
+from segbench.point.analysis import FullAnalysis
+from segbench.point.analysis_tables import count_rows, kinds, module_rows
+from segbench.point.entry import try_out
 from segbench.report.analysis import print_analysis, write
 
 CPU = torch.device("cpu")
@@ -48,7 +49,7 @@ def test_caches_are_counted_as_often_as_the_threads_reach_them(tmp_path: Path, m
 
 
 def test_given_sizes_take_the_place_of_those_read() -> None:
-    machine = read_machine(CPU, l2_mib=1, l3_mib=8)
+    machine = MachineSettings(l2_mib=1, l3_mib=8).read(CPU)
     assert (machine.l2_bytes, machine.l3_bytes) == (MIB, 8 * MIB)
     assert [machine.level(size * MIB) for size in (0.5, 1, 1.5, 8, 9)] == ["L2", "L2", "L3", "L3", "memory"]
     assert Machine(None, None, None).level(1) == "memory"
@@ -56,13 +57,13 @@ def test_given_sizes_take_the_place_of_those_read() -> None:
 
 def test_each_level_is_larger_than_the_one_before() -> None:
     with pytest.raises(ValueError, match="must not decrease"):
-        read_machine(CPU, l2_mib=8, l3_mib=1)
+        MachineSettings(l2_mib=8, l3_mib=1)
 
 
 @pytest.mark.parametrize("size", [0, -1, "big", math.nan])
 def test_a_size_must_be_positive(size: object) -> None:
     with pytest.raises(ValueError, match=r"machine\.l2_mib="):
-        read_machine(CPU, l2_mib=size)  # type: ignore[arg-type]
+        MachineSettings(l2_mib=size)  # type: ignore[arg-type]
 
 
 def test_ceilings_are_measured_once_for_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +130,7 @@ def test_parts_are_timed_on_their_own_inputs_as_shares_of_the_whole() -> None:
     module, x = Parts().eval(), torch.ones(1, 3, 64, 64)
     with torch.inference_mode():
         parts = {name: child for name, child in module.named_modules() if name in ("stem", "stages.0", "stages.1")}
-        found = component_latencies(lambda: module(x), parts, budget_s=1.0, device=CPU, seed=0)
+        found = part_latencies(lambda: module(x), parts, budget_s=1.0, device=CPU, seed=0)
     assert [(part.path, part.calls) for part in found] == [("stem", 1), ("stages.0", 2), ("stages.1", 1)]
     assert found[1].share.middle > 1.3 * found[2].share.middle  # called twice
     assert 0.7 < sum(part.share.middle for part in found) < 1.3
@@ -181,11 +182,11 @@ def test_bad_settings_are_refused(change: dict, said: str) -> None:
 def test_every_block_can_be_analysed(path: Path, tmp_path: Path) -> None:
     """Those that only move data or only look at it included."""
     overrides = [f"block={path.stem}", "channels=8", "resolution=8", "analysis=full", *TINY]
-    part = attempt(composed([*overrides, "analysis.components_budget_s=0.05"]), overrides, {})
+    part = try_out([*overrides, "analysis.components_budget_s=0.05"])
     assert part.status == "ok", part.reason
-    write(part.findings.tables, part.findings.metrics, tmp_path)
+    write(part.result.tables, part.result.metrics, tmp_path)
     console = Console(width=100, record=True, file=io.StringIO())
-    print_analysis(tmp_path, part.findings.metrics, console)
+    print_analysis(tmp_path, part.result.metrics, console)
     assert "nan" not in console.export_text()
 
 

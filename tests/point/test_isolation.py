@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,14 +17,15 @@ import pytest
 import torch
 from conftest import ROOT, CommandLine
 
-from segbench.base.errors import UnsupportedError
+from segbench.base.errors import PointTimeoutError, ProcessDiedError, UnsupportedError
 from segbench.config.compose import composed
 from segbench.measure.gpu import THROTTLING, gpu_evidence, read_state
 from segbench.measure.process_memory import peak_rss_delta_bytes
+from segbench.measure.result import Result
 from segbench.measure.statistics import over_processes
 from segbench.point.entry import measure_point, understand
-from segbench.point.findings import Findings, combine, summarise
-from segbench.point.isolation import ProcessDiedError, _how, in_fresh_process
+from segbench.point.isolation import _how, in_fresh_process
+from segbench.point.processes import combine, summarise
 
 TINY = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=12", "device.threads=1", "tracker=none")
 MODULES = """
@@ -87,7 +89,7 @@ def test_what_the_function_raises_is_raised_here() -> None:
 )
 def test_a_process_that_dies_is_reported(how: str, said: str) -> None:
     with pytest.raises(ProcessDiedError, match=said):
-        in_fresh_process(dies, how)
+        in_fresh_process(partial(dies, how))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_how_a_process_ended_is_told_by_its_own_signal(code: int, memory: bool, 
 def test_the_caller_sleeps_meanwhile() -> None:
     in_fresh_process(pins_and_grows)  # the server is there
     before = time.process_time()
-    in_fresh_process(time.sleep, 2.0)
+    in_fresh_process(partial(time.sleep, 2.0))
     assert time.process_time() - before < 0.2  # processor time, not wall time
 
 
@@ -213,16 +215,15 @@ def test_several_processes_give_intervals_over_processes(segbench_in: CommandLin
 )
 def test_bad_requests_are_one_sentence(overrides: list[str], said: str, tmp_path: Path) -> None:
     typed = [*overrides, *TINY]
-    config = composed(typed)
-    measured = measure_point(config, understand(config, typed, {}), tmp_path)
-    assert measured.record.status == "unsupported"
-    assert measured.record.reason is not None and said in measured.record.reason
+    record, _ = measure_point(understand(composed(typed), typed, {}), tmp_path)
+    assert record.status == "unsupported"
+    assert record.reason is not None and said in record.reason
 
 
-def test_findings_of_processes_are_joined() -> None:
+def test_results_of_processes_are_joined() -> None:
     parts = []
     for index, level in enumerate((1.0, 1.1, 1.21)):
-        part = Findings({"parameters/train": 5.0, "timing/load_per_core": float(index)})
+        part = Result({"parameters/train": 5.0, "timing/load_per_core": float(index)})
         part.samples = {"latency_ms": [level] * 8, "baseline_latency_ms": [level / 2] * 8, "batch": [0, 0, 1, 1] * 2}
         part.verdicts = {"steady": index != 1, "contended": index == 2, "converged": True}
         summarise(part, batch_size=1)
@@ -246,7 +247,7 @@ def grows(mebibytes: int) -> dict[str, float]:
 @pytest.mark.parametrize("mebibytes", [32, 256])
 def test_the_peak_of_resident_memory_is_what_a_step_allocates(mebibytes: int) -> None:
     """Two tensors of a known size live at a time; another step of the same size has run before."""
-    found = in_fresh_process(grows, mebibytes)
+    found = in_fresh_process(partial(grows, mebibytes))
     assert found["memory_bytes/peak_rss_delta"] == pytest.approx(2 * mebibytes * 2**20, rel=0.05)
 
 

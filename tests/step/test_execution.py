@@ -12,13 +12,12 @@ from doubles import TwoResults
 from torch import nn
 from torch.nn import functional
 
-from segbench.config.compose import composed
-from segbench.measure.latency import Session
-from segbench.point.entry import Part, attempt
-from segbench.point.measure import _placed
-from segbench.point.prepare import prepare, prepare_baseline
+from segbench.config.compose import composed, plain
+from segbench.measure.session import Session
+from segbench.point.entry import Attempt, try_out
+from segbench.point.task import Task, baseline_of, task_of
 from segbench.step.placed import in_form
-from segbench.step.training import Training, TrainingStep, first_losses, targets_for, without_dropout
+from segbench.step.training import TrainingStep, TrainStep, first_losses, targets_for, without_dropout
 
 TINY = ["timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=12", "device.threads=1"]
 NEED_CUDA = {"cuda_graph", "compile_reduce_overhead"}
@@ -26,12 +25,15 @@ EXECUTIONS = sorted({path.stem for path in (ROOT / "conf/execution").glob("*.yam
 """All that a processor has, but the reference itself."""
 
 
-def tried(*overrides: str) -> Part:
-    whole = [*TINY, *overrides]
-    return attempt(composed(whole), whole, {})
+def tried(*overrides: str) -> Attempt:
+    return try_out([*TINY, *overrides])
 
 
-def double(name: str, *overrides: str) -> Part:
+def task(*overrides: str) -> Task:
+    return task_of(plain(composed(list(overrides)), resolve=True), {})
+
+
+def double(name: str, *overrides: str) -> Attempt:
     return tried("model=custom", f"model.target=doubles.{name}", "input.shape=[3,16,16]", *overrides)
 
 
@@ -39,12 +41,12 @@ def double(name: str, *overrides: str) -> Part:
 def test_a_sound_module_is_timed_in_every_execution(execution: str) -> None:
     part = double("Sound", f"execution={execution}")
     assert part.status == "ok", part.reason
-    metrics = part.findings.metrics
+    metrics = part.result.metrics
     limit = 0.2 if "int8" in execution else 1e-5
     assert metrics["error/vs_reference"] <= limit
     assert metrics["error/vs_reference"] > 0 or execution == "eager" or execution == "onnxruntime"
     assert ("first_call/seconds" in metrics) == (execution != "eager")
-    assert len(part.findings.samples["latency_ms"]) == 12
+    assert len(part.result.samples["latency_ms"]) == 12
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
@@ -52,8 +54,8 @@ def test_a_module_that_is_wrong_in_an_execution_is_refused_with_the_figure(execu
     part = double("WrongWhereCompiled", f"execution={execution}")
     assert part.status == "failed"
     assert part.reason is not None and "differs from the float32 reference by" in part.reason
-    assert part.findings.metrics["error/vs_reference"] == pytest.approx(0.5, abs=0.1)
-    assert part.findings.samples == {}
+    assert part.result.metrics["error/vs_reference"] == pytest.approx(0.5, abs=0.1)
+    assert part.result.samples == {}
 
 
 @pytest.mark.parametrize("precision", ["bf16", "autocast_bf16"])
@@ -113,9 +115,10 @@ def test_what_only_looks_right_is_refused(module: str, overrides: list[str], sai
 @pytest.mark.parametrize("execution", ["compile", "onnxruntime", "openvino"])
 def test_a_step_on_copies_gives_the_same_result(execution: str) -> None:
     """Every batch of samples is timed on copies: they must compute what the gate looked at."""
-    task = prepare(composed(["block=dw", "channels=8", "resolution=16", f"execution={execution}", *TINY]), {})
+    asked = task("block=dw", "channels=8", "resolution=16", f"execution={execution}", *TINY)
+    module = in_form(asked.module, "deploy")
     with torch.inference_mode():
-        prepared = task.execution.prepare(_placed(task, in_form(task.module, "deploy")))
+        prepared = asked.execution.set_up(asked.placed(module))
         expected = prepared.output()
         prepared.fresh_step()()
         found = prepared.fresh_step()()
@@ -148,10 +151,9 @@ def test_a_baseline_is_what_it_says(
     overrides: list[str], baseline: str, execution: str, precision: torch.dtype | None
 ) -> None:
     overrides = [*overrides, "channels=8", "resolution=16", f"baseline={baseline}"]
-    config = composed(overrides)
-    found = prepare_baseline(config, overrides, prepare(config, {}))
+    found = baseline_of(task(*overrides), overrides)
     assert found is not None
-    assert (type(found.execution).__name__, found.autocast) == (execution, precision)
+    assert (type(found.execution).__name__, found.precision.autocast_dtype) == (execution, precision)
 
 
 def test_a_mode_and_what_it_sets_contradict_each_other(segbench_in: CommandLine) -> None:
@@ -222,8 +224,8 @@ def test_float16_is_refused_where_the_processor_has_none(precision: str) -> None
 def test_openvino_sends_nothing() -> None:
     """The package that reports usage is installed with OpenVINO; running a module must not load it."""
     code = (
-        "from segbench.point.prepare import composed; from segbench.point.entry import attempt; import sys;"
-        "part = attempt(composed(['execution=openvino', 'channels=8', 'resolution=16', *sys.argv[1:]]), [], {});"
+        "from segbench.point.entry import try_out; import sys;"
+        "part = try_out(['execution=openvino', 'channels=8', 'resolution=16', *sys.argv[1:]]);"
         "print(part.status, bool(sys.modules.get('openvino_telemetry')))"
     )
     done = subprocess.run([sys.executable, "-c", code, *TINY], capture_output=True, text=True, timeout=300)
@@ -235,7 +237,7 @@ def test_a_training_step_is_plain_sgd() -> None:
     torch.manual_seed(0)
     layer, x = nn.Linear(3, 2), torch.randn(5, 3)
     weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
-    step = TrainingStep(layer, x, Training(learning_rate=0.1, momentum=0.5), None, targets_for(layer, x, seed=7))
+    step = TrainingStep(layer, x, TrainStep("train_step", 0.1, 0.5), None, targets_for(layer, x, seed=7))
     target = torch.randint(0, 2, (5, 2), generator=torch.Generator().manual_seed(7)).float()
     assert torch.equal(step.targets[0], target)
     velocity = [torch.zeros_like(weight), torch.zeros_like(bias)]
@@ -252,7 +254,7 @@ def test_a_training_step_is_plain_sgd() -> None:
 def test_deep_supervision_trains_every_result() -> None:
     module = without_dropout(TwoResults().train())
     x = torch.ones(2, 3, 8, 8)
-    step = TrainingStep(module, x, Training(0.1, 0.9), None, targets_for(module, x, seed=0))
+    step = TrainingStep(module, x, TrainStep("train_step", 0.1, 0.9), None, targets_for(module, x, seed=0))
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     first = first_losses(step)
     assert len(step.targets) == 2 and len(first) == 3
@@ -263,12 +265,12 @@ def test_deep_supervision_trains_every_result() -> None:
 def test_a_training_step_is_a_point_like_any_other(execution: str) -> None:
     part = double("TwoResults", "phase=train_step", f"execution={execution}")
     assert part.status == "ok", part.reason
-    assert part.findings.metrics["error/vs_reference"] < 1e-4
-    assert part.findings.metrics["memory_bytes/peak_activation"] > 0
+    assert part.result.metrics["error/vs_reference"] < 1e-4
+    assert part.result.metrics["memory_bytes/peak_activation"] > 0
     inference = double("TwoResults")
     assert (
-        part.findings.metrics["memory_bytes/peak_activation"]
-        > inference.findings.metrics["memory_bytes/peak_activation"]
+        part.result.metrics["memory_bytes/peak_activation"]
+        > inference.result.metrics["memory_bytes/peak_activation"]
     )
 
 
@@ -305,7 +307,7 @@ def test_modes_in_a_sweep_have_speed_ups_and_errors(segbench_in: CommandLine, tm
 def test_volumes_have_an_equivalent_throughput() -> None:
     part = tried("model=stunet_s", "input.shape=[1,32,32,64]")
     assert part.status == "ok", part.reason
-    metrics = part.findings.metrics
+    metrics = part.result.metrics
     assert metrics["throughput_equivalent_img_s"] == pytest.approx(metrics["throughput_img_s"] * 2 * 32**3 / 512**2)
     assert metrics["throughput_img_s_per_mparam"] == pytest.approx(
         metrics["throughput_img_s"] / (metrics["parameters/deploy"] / 1e6)
@@ -326,6 +328,6 @@ def test_modes_of_whole_networks_have_a_speed_up_and_an_error(network: list[str]
     """The other two modes are the baseline of these and, compiled in float32, a part of the last."""
     part = tried(*network, f"mode={mode}", "timing.warmup_calls=0", "timing.timed_calls=6")
     assert part.status == "ok", part.reason
-    metrics = part.findings.metrics
+    metrics = part.result.metrics
     assert metrics["ratio_to_baseline/ci95_low"] <= metrics["ratio_to_baseline/median"]
     assert 0 < metrics["error/vs_reference"] < 0.05
