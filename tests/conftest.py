@@ -1,6 +1,7 @@
 """Shared by all tests: no telemetry, no colours, one thread; a core and temporary files for each of the workers."""
 
-import atexit
+import getpass
+import multiprocessing.util
 import os
 import shutil
 import signal
@@ -14,9 +15,11 @@ import pytest
 import torch
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="segbench-")  # where processes find out who else measures: see neighbours
-tempfile.tempdir = None  # it is read again
-atexit.register(shutil.rmtree, os.environ["TMPDIR"], ignore_errors=True)
+INDUCTOR_CACHE = f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", INDUCTOR_CACHE)  # where it would be without the next lines
+TEMPORARY = tempfile.mkdtemp(prefix="segbench-")  # no test waits for what somebody else measures: see neighbours
+os.environ["TMPDIR"], tempfile.tempdir = TEMPORARY, None
+multiprocessing.util.Finalize(None, shutil.rmtree, (TEMPORARY, True), exitpriority=-200)  # after its own files there
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would ours
 if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and hasattr(os, "sched_setaffinity"):
     processors = sorted(os.sched_getaffinity(0))  # what a worker starts computes on its core and not on its neighbour's

@@ -23,7 +23,7 @@ def stop_in_order() -> None:
     sys.unraisablehook = _repeat
 
 
-def _repeat(lost: sys.UnraisableHookArgs) -> None:
+def _repeat(lost: "sys.UnraisableHookArgs") -> None:
     """Send a stop again a moment later that came inside a destructor, where Python ignores what is raised."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(lost)

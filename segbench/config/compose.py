@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException)
 """What composing raises where something typed is wrong."""
@@ -37,11 +37,10 @@ def composed(overrides: list[str], with_hydra: bool = False) -> DictConfig:
         application.hydra = around
 
 
-def instantiated(nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """What nodes with a `_target_` describe, by their names; a `ValueError` from a target comes through as it is."""
+def instantiated(node: Mapping[str, Any]) -> Any:
+    """What a node with a `_target_` describes, or nodes by their names; a target's `ValueError` comes through."""
     try:
-        found: dict[str, Any] = instantiate(nodes, _convert_="all")
-        return found
+        return instantiate(node, _convert_="all")
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key} is needed: it has no default") from error
     except InstantiationException as error:

@@ -40,10 +40,15 @@ def takes_prcm(block: str) -> bool:
 
 
 BLOCKS = [block for block in options("block") if takes_prcm(block)]
+PAIRS = [
+    pytest.param(block, prcm, marks=() if block == "dw" or prcm == "affine" else pytest.mark.slow)
+    for block, prcm in product(BLOCKS, options("prcm"))
+]
+"""Every block with every PRCM; each of them once in the quick tests."""
 COMPONENTS = [block for block in options("block") if not takes_prcm(block)]
 
 
-@pytest.mark.parametrize(("block", "prcm"), list(product(BLOCKS, options("prcm"))))
+@pytest.mark.parametrize(("block", "prcm"), PAIRS)
 @pytest.mark.parametrize("shape", [(2, 17, 13), (1, 8, 8)], ids=str)
 def test_every_block_takes_every_prcm_in_both_forms(block: str, prcm: str, shape: tuple[int, ...]) -> None:
     module = randomise_norms(segbench.build([f"block={block}", f"prcm={prcm}", "channels=12"])).double()
@@ -55,7 +60,7 @@ def test_every_block_takes_every_prcm_in_both_forms(block: str, prcm: str, shape
         assert relative_error(in_form(module, "deploy")(x), reference) < 1e-10
 
 
-@pytest.mark.parametrize(("block", "prcm"), list(product(("dw", "stm", "faststm"), options("prcm"))))
+@pytest.mark.parametrize(("block", "prcm"), [pair for pair in PAIRS if pair.values[0] in ("dw", "stm", "faststm")])
 @pytest.mark.parametrize(("in_channels", "channels"), [(8, 12), (12, 8), (2, 6)])
 def test_blocks_change_their_width(block: str, prcm: str, in_channels: int, channels: int) -> None:
     overrides = [f"block={block}", f"prcm={prcm}", f"in_channels={in_channels}", f"channels={channels}"]
@@ -75,7 +80,7 @@ def test_single_precision_forms_agree(block: str) -> None:
         assert relative_error(in_form(module, "deploy")(x), module(x)) < 1e-4
 
 
-@pytest.mark.parametrize(("block", "prcm"), list(product(BLOCKS, options("prcm"))))
+@pytest.mark.parametrize(("block", "prcm"), PAIRS)
 def test_a_training_step_reaches_every_parameter(block: str, prcm: str) -> None:
     module = segbench.build([f"block={block}", f"prcm={prcm}", "channels=12"]).train()
     module(torch.randn(4, 12, 8, 8, requires_grad=True)).square().sum().backward()

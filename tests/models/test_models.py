@@ -88,6 +88,7 @@ def test_a_training_step_changes_every_parameter_that_reaches_the_output(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overrides", "shape"), CASES)
 def test_graph_capture_gives_the_same_result(overrides: list[str], shape: tuple[int, ...]) -> None:
     module = segbench.build(overrides)
@@ -101,6 +102,7 @@ def test_graph_capture_gives_the_same_result(overrides: list[str], shape: tuple[
         assert relative_error(exported(x), expected) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overrides", "shape"), CASES)
 @pytest.mark.parametrize("form", ["train", "deploy"])
 def test_half_precision(overrides: list[str], shape: tuple[int, ...], form: str) -> None:
@@ -113,6 +115,7 @@ def test_half_precision(overrides: list[str], shape: tuple[int, ...], form: str)
         assert relative_error(out, expected) < 0.2
 
 
+@pytest.mark.slow
 def test_inductor_compiles_a_block() -> None:
     module = segbench.build(["block=faststm", "channels=8"])
     x = torch.randn(1, 8, 16, 16)
@@ -325,6 +328,7 @@ def test_encoders_of_other_kinds_run(encoder: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_a_block_imports_no_encoder_library(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
@@ -416,6 +420,7 @@ def test_custom_modules_get_plain_lists(tmp_path: Path, monkeypatch: pytest.Monk
         segbench.build(["model=custom", "model.target=listed.Nope"])
 
 
+@pytest.mark.slow
 def test_a_module_outside_the_repository_is_measured(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(OWN)
     arguments = ["model=custom", "model.target=my_models.MyNet", "model.kwargs={width: 32}", "input.shape=[3,40,24]"]

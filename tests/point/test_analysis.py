@@ -190,6 +190,7 @@ def test_every_block_can_be_analysed(path: Path, tmp_path: Path) -> None:
     assert "nan" not in console.export_text()
 
 
+@pytest.mark.slow
 def test_the_full_analysis_of_a_network(segbench_in: CommandLine, tmp_path: Path) -> None:
     notebook = ("machine.l2_mib=1", "machine.l3_mib=8", "analysis.components_budget_s=0.5")
     network = ("model=jeongwonnet", "block=dw", "resolution=64")

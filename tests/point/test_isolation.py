@@ -17,7 +17,7 @@ import pytest
 import torch
 from conftest import ROOT, CommandLine
 
-from segbench.base.errors import PointTimeoutError, ProcessDiedError, UnsupportedError
+from segbench.base.errors import ProcessDiedError, UnsupportedError
 from segbench.config.compose import composed
 from segbench.measure.gpu import THROTTLING, gpu_evidence, read_state
 from segbench.measure.process_memory import peak_rss_delta_bytes
@@ -113,6 +113,7 @@ def test_the_caller_sleeps_meanwhile() -> None:
     assert time.process_time() - before < 0.2  # processor time, not wall time
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_after_points_that_died(segbench_in: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODULES)
     names = ["Killed", "Crashes", "Exits", "Hungry", "Fine"]
@@ -140,6 +141,7 @@ def test_a_sweep_goes_on_after_points_that_died(segbench_in: CommandLine, tmp_pa
     assert found["Fine"]["metrics"]["memory_bytes/peak_rss_delta"] >= 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_point_leaves_no_process(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODULES)
     sweep = ["-m", "model=custom", "model.target=mine.Fine,mine.Hangs", "isolation=process", *TINY]
@@ -160,6 +162,7 @@ def test_an_interrupted_point_leaves_no_process(tmp_path: Path) -> None:
     assert not psutil.pid_exists(hanging)
 
 
+@pytest.mark.slow
 def test_a_killed_parent_takes_its_point_with_it(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODULES)
     process = subprocess.Popen(
@@ -178,12 +181,11 @@ def test_a_killed_parent_takes_its_point_with_it(tmp_path: Path) -> None:
     process.stdout.close()
 
 
-def test_several_processes_give_intervals_over_processes(segbench_in: CommandLine, tmp_path: Path) -> None:
-    done = segbench_in("block=stm", "baseline={block:dw}", "isolation=process", "processes=3", *TINY)
-    assert done.returncode == 0, done.stderr
-    (path,) = tmp_path.glob("outputs/adhoc/*/record.json")
-    record = json.loads(path.read_text())
-    samples, metrics = record["samples"], record["metrics"]
+def test_several_processes_give_intervals_over_processes(tmp_path: Path) -> None:
+    typed = ["block=stm", "baseline={block:dw}", "isolation=process", "processes=3", *TINY]
+    record, _ = measure_point(understand(composed(typed), typed, {}), tmp_path / "0")
+    assert record.status == "ok", record.reason
+    samples, metrics = record.samples, record.metrics
     process = np.array(samples["process"])
     assert sorted(set(process)) == [0, 1, 2]
     assert len(samples["latency_ms"]) == len(samples["batch"]) == len(process) == 36

@@ -14,15 +14,26 @@ from torch.nn import functional
 
 from segbench.config.compose import composed, plain
 from segbench.measure.session import Session
-from segbench.point.entry import Attempt, try_out
+from segbench.point.entry import Attempt, measure_point, try_out, understand
 from segbench.point.task import Task, baseline_of, task_of
 from segbench.step.placed import in_form
 from segbench.step.training import TrainingStep, TrainStep, first_losses, targets_for, without_dropout
 
+SLOW = pytest.mark.slow
+COMPILED_TRAINING = ["phase=train_step", "execution=compile"]
 TINY = ["timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=12", "device.threads=1"]
 NEED_CUDA = {"cuda_graph", "compile_reduce_overhead"}
 EXECUTIONS = sorted({path.stem for path in (ROOT / "conf/execution").glob("*.yaml")} - NEED_CUDA - {"eager"})
 """All that a processor has, but the reference itself."""
+
+
+def slow(execution: str) -> object:
+    """A case of the slow tests."""
+    return pytest.param(execution, marks=pytest.mark.slow)
+
+
+QUICKLY = [slow(name) if "compile" in name else name for name in EXECUTIONS]
+"""All of them; the compiled ones are slow."""
 
 
 def tried(*overrides: str) -> Attempt:
@@ -37,7 +48,7 @@ def double(name: str, *overrides: str) -> Attempt:
     return tried("model=custom", f"model.target=doubles.{name}", "input.shape=[3,16,16]", *overrides)
 
 
-@pytest.mark.parametrize("execution", ["eager", *EXECUTIONS])
+@pytest.mark.parametrize("execution", ["eager", *QUICKLY])
 def test_a_sound_module_is_timed_in_every_execution(execution: str) -> None:
     part = double("Sound", f"execution={execution}")
     assert part.status == "ok", part.reason
@@ -49,7 +60,7 @@ def test_a_sound_module_is_timed_in_every_execution(execution: str) -> None:
     assert len(part.result.samples["latency_ms"]) == 12
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("execution", [name if name == "onnxruntime" else slow(name) for name in EXECUTIONS])
 def test_a_module_that_is_wrong_in_an_execution_is_refused_with_the_figure(execution: str) -> None:
     part = double("WrongWhereCompiled", f"execution={execution}")
     assert part.status == "failed"
@@ -71,7 +82,7 @@ def test_a_module_that_is_wrong_in_its_deploy_form_is_refused() -> None:
     assert part.reason is not None and "training and deploy form differ by 5.5e-01" in part.reason
 
 
-@pytest.mark.parametrize("execution", ["compile", "onnxruntime"])
+@pytest.mark.parametrize("execution", [slow("compile"), "onnxruntime"])
 def test_results_that_are_not_finite_are_refused(execution: str) -> None:
     part = double("NotFinite", f"execution={execution}")
     assert part.status == "failed"
@@ -81,7 +92,7 @@ def test_results_that_are_not_finite_are_refused(execution: str) -> None:
 @pytest.mark.parametrize(
     ("module", "overrides", "said"),
     [
-        ("NeverCompiled", ["execution=compile"], "nothing of the module could be compiled"),
+        pytest.param("NeverCompiled", ["execution=compile"], "nothing of the module could be compiled", marks=SLOW),
         ("NoParameters", ["execution=onnxruntime_int8_static"], "no operator that can be quantised"),
         ("NoParameters", ["execution=onnxruntime_int8_dynamic"], "no operator that can be quantised"),
         ("NoParameters", ["phase=train_step"], "no parameters to train"),
@@ -98,10 +109,10 @@ def test_what_would_be_measured_as_something_else_is_unsupported(module: str, ov
 @pytest.mark.parametrize(
     ("module", "overrides", "said"),
     [
-        ("NotFiniteEager", ["execution=compile"], "the float32 reference itself is not finite"),
+        ("NotFiniteEager", [], "the float32 reference itself is not finite"),
         ("WrongImaginaryPart", ["precision=bf16"], "differs from the float32 reference by 6."),
         ("Random", [], "not deterministic"),
-        ("NoGradient", ["phase=train_step", "execution=compile"], "the gradient differs from float32's by 1.0e+00"),
+        pytest.param("NoGradient", COMPILED_TRAINING, "the gradient differs from float32's by 1.0e+00", marks=SLOW),
         ("WrongWhereNotFloat32", ["baseline={precision:bf16}"], "the baseline: the output differs"),
         ("Sound", ["phase=train_step", "phase.learning_rate=1e38"], "not finite"),
     ],
@@ -112,7 +123,7 @@ def test_what_only_looks_right_is_refused(module: str, overrides: list[str], sai
     assert part.reason is not None and said in part.reason
 
 
-@pytest.mark.parametrize("execution", ["compile", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("execution", [slow("compile"), "onnxruntime", "openvino"])
 def test_a_step_on_copies_gives_the_same_result(execution: str) -> None:
     """Every batch of samples is timed on copies: they must compute what the gate looked at."""
     asked = task("block=dw", "channels=8", "resolution=16", f"execution={execution}", *TINY)
@@ -156,12 +167,14 @@ def test_a_baseline_is_what_it_says(
     assert (type(found.execution).__name__, found.precision.autocast_dtype) == (execution, precision)
 
 
-def test_a_mode_and_what_it_sets_contradict_each_other(segbench_in: CommandLine) -> None:
-    done = segbench_in("mode=compile", "execution=onnxruntime", "channels=8", "tracker=none")
-    assert done.returncode == 2
-    assert "execution=onnxruntime is not allowed beside mode=compile" in done.stdout
+def test_a_mode_and_what_it_sets_contradict_each_other(tmp_path: Path) -> None:
+    overrides = ["mode=compile", "execution=onnxruntime", "channels=8"]
+    record, _ = measure_point(understand(composed(overrides), overrides, {}), tmp_path / "0")
+    assert record.status == "unsupported"
+    assert record.reason is not None and "execution=onnxruntime is not allowed beside mode=compile" in record.reason
 
 
+@pytest.mark.slow
 def test_a_point_that_is_compiled_again_while_it_is_timed_fails() -> None:
     part = double("CompiledAgain", "execution=compile")
     assert part.status == "failed"
@@ -221,6 +234,7 @@ def test_float16_is_refused_where_the_processor_has_none(precision: str) -> None
     assert part.reason is not None and "float16 is not available on this processor" in part.reason
 
 
+@pytest.mark.slow
 def test_openvino_sends_nothing() -> None:
     """The package that reports usage is installed with OpenVINO; running a module must not load it."""
     code = (
@@ -261,7 +275,7 @@ def test_deep_supervision_trains_every_result() -> None:
     assert all(not torch.equal(value, before[name]) for name, value in module.named_parameters())
 
 
-@pytest.mark.parametrize("execution", ["eager", "compile"])
+@pytest.mark.parametrize("execution", ["eager", slow("compile")])
 def test_a_training_step_is_a_point_like_any_other(execution: str) -> None:
     part = double("TwoResults", "phase=train_step", f"execution={execution}")
     assert part.status == "ok", part.reason
@@ -269,8 +283,7 @@ def test_a_training_step_is_a_point_like_any_other(execution: str) -> None:
     assert part.result.metrics["memory_bytes/peak_activation"] > 0
     inference = double("TwoResults")
     assert (
-        part.result.metrics["memory_bytes/peak_activation"]
-        > inference.result.metrics["memory_bytes/peak_activation"]
+        part.result.metrics["memory_bytes/peak_activation"] > inference.result.metrics["memory_bytes/peak_activation"]
     )
 
 
@@ -290,6 +303,7 @@ def test_the_four_modes(mode: str, dtype: str | None, compiled: bool) -> None:
     assert config.baseline == {"mode": "baseline"}
 
 
+@pytest.mark.slow
 def test_modes_in_a_sweep_have_speed_ups_and_errors(segbench_in: CommandLine, tmp_path: Path) -> None:
     done = segbench_in("-m", "channels=8", "resolution=16", "mode=baseline,autocast,compile,autocast_compile", *TINY)
     assert done.returncode == 0, done.stderr
@@ -323,7 +337,7 @@ def test_volumes_have_an_equivalent_throughput() -> None:
     ],
     ids=["segmenter", "stunet", "totalsegmentator"],
 )
-@pytest.mark.parametrize("mode", ["autocast", "autocast_compile"])
+@pytest.mark.parametrize("mode", ["autocast", slow("autocast_compile")])
 def test_modes_of_whole_networks_have_a_speed_up_and_an_error(network: list[str], mode: str) -> None:
     """The other two modes are the baseline of these and, compiled in float32, a part of the last."""
     part = tried(*network, f"mode={mode}", "timing.warmup_calls=0", "timing.timed_calls=6")
