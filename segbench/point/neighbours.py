@@ -20,7 +20,6 @@ from typing import Any, Self
 from filelock import FileLock
 
 from segbench.base.checks import one_of
-from segbench.base.files import write_json
 from segbench.base.processes import is_alive, this_process
 
 log = logging.getLogger(__name__)
@@ -68,7 +67,7 @@ class Neighbours:
         with suppress(OSError), self._lock():
             arrived = [entry for entry in self._others() if entry["began"] >= self._entry["began"]]
             if self.met:
-                write_json(self._entry | {"ended": time.time()}, self._file)
+                self._write(ended=time.time())
             else:
                 self._file.unlink(missing_ok=True)
             self.met += len(arrived)
@@ -87,9 +86,13 @@ class Neighbours:
             if present and self.mode == "wait":
                 return present
             self.met = len(present)
-            self._entry = {**this_process(), "processors": sorted(self.processors), "began": time.time()}
-            write_json(self._entry, self._file)
+            self._write(**this_process(), processors=sorted(self.processors), began=time.time())
             return []
+
+    def _write(self, **entry: Any) -> None:
+        """Add to this process's file. Nobody reads meanwhile, and nobody needs it after a crash: it is not synced."""
+        self._entry |= entry
+        self._file.write_text(json.dumps(self._entry))
 
     def _lock(self) -> FileLock:
         return FileLock(self.folder / "lock", mode=0o666)

@@ -68,6 +68,7 @@ def test_a_size_must_be_positive(size: object) -> None:
 
 def test_ceilings_are_measured_once_for_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("segbench.measure.ceilings.REPETITIONS", 2)
     machine = Machine(32 * 1024, MIB, 4 * MIB)
     first = ceilings(machine, CPU, torch.float32)
     assert set(first.bandwidth) == {"L2", "L3", "memory"}
@@ -178,10 +179,16 @@ def test_bad_settings_are_refused(change: dict, said: str) -> None:
         FullAnalysis(**(settings | change))
 
 
-@pytest.mark.parametrize("path", sorted((CONF_DIR / "block").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_block_can_be_analysed(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "block",
+    [
+        block if block in ("dw", "chunk") else pytest.param(block, marks=pytest.mark.slow)
+        for block in sorted(path.stem for path in (CONF_DIR / "block").glob("*.yaml"))
+    ],
+)
+def test_every_block_can_be_analysed(block: str, tmp_path: Path) -> None:
     """Those that only move data or only look at it included."""
-    overrides = [f"block={path.stem}", "channels=8", "resolution=8", "analysis=full", *TINY]
+    overrides = [f"block={block}", "channels=8", "resolution=8", "analysis=full", *TINY]
     part = try_out([*overrides, "analysis.components_budget_s=0.05"])
     assert part.status == "ok", part.reason
     write(part.result.tables, part.result.metrics, tmp_path)
