@@ -17,39 +17,19 @@ from segbench.config.compose import Sources
 from segbench.config.keys import Role, has_role
 from segbench.config.overrides import decisive, key_of, value_of
 
-BACKENDS = [
-    "torch",
-    "triton",
-    "numpy",
-    "scipy",
-    "timm",
-    "thop",
-    "segmentation-models-pytorch",
-    "dynamic-network-architectures",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "openvino",
-]
+_BACKENDS = """
+    torch triton numpy scipy timm thop segmentation-models-pytorch dynamic-network-architectures onnx onnxruntime
+    onnxscript openvino
+"""
+BACKENDS = tuple(_BACKENDS.split())
 NOT_MEASURING = ("report", "sweep", "tracking", "__main__.py")
 """Parts of segbench that a measurement does not pass through."""
-SETTINGS = [
-    "OMP_NUM_THREADS",
-    "OMP_PROC_BIND",
-    "OMP_PLACES",
-    "OMP_WAIT_POLICY",
-    "OMP_SCHEDULE",
-    "OMP_DYNAMIC",
-    "GOMP_CPU_AFFINITY",
-    "GOMP_SPINCOUNT",
-    "KMP_AFFINITY",
-    "KMP_BLOCKTIME",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "ATEN_CPU_CAPABILITY",
-    "LD_PRELOAD",
-    "GLIBC_TUNABLES",
-]
+_SETTINGS = """
+    OMP_NUM_THREADS OMP_PROC_BIND OMP_PLACES OMP_WAIT_POLICY OMP_SCHEDULE OMP_DYNAMIC GOMP_CPU_AFFINITY
+    GOMP_SPINCOUNT KMP_AFFINITY KMP_BLOCKTIME MKL_NUM_THREADS OPENBLAS_NUM_THREADS ATEN_CPU_CAPABILITY LD_PRELOAD
+    GLIBC_TUNABLES
+"""
+SETTINGS = tuple(_SETTINGS.split())
 """Variables of the environment that change how fast, or with what instructions, everything is computed."""
 TIMEOUT = "point_timeout_s"
 MACHINE_FACTS = ("host", "os", "cpu", "cores_physical", "cores_logical", "cores_usable", "accelerator")
