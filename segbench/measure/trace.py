@@ -29,19 +29,19 @@ ALLOCATIONS = frozenset({"empty", "empty_like", "empty_strided", "empty_permuted
 
 
 def trace_step(step: Callable[[], Any], module: nn.Module) -> Trace:
-    """Run `step` once and follow it; `module` gives the operators their places.
+    """Run `step` once and follow it; `module` gives the operators their paths.
 
     Neither the module, nor its buffers, nor the state of the random numbers are different afterwards. The bytes alive
     are those of tensors that the step made itself: parameters and input are not among them, the result is.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    places = _Places(module)
-    tracer = _Tracer(places)
+    paths = _ModulePaths(module)
+    tracer = _Tracer(paths)
     kept = _buffers_kept(module), fused_attention_taken_apart()
-    with torch.random.fork_rng(devices=devices), kept[0], kept[1], places, tracer:
+    with torch.random.fork_rng(devices=devices), kept[0], kept[1], paths, tracer:
         result = step()
     del result
-    return Trace(tracer.operators, places.calls, tracer.peak, tracer.peak_operator)
+    return Trace(tracer.operators, paths.calls, tracer.peak, tracer.peak_operator)
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def _buffers_kept(module: nn.Module) -> Iterator[None]:
                     buffer.copy_(values)
 
 
-class _Places:
+class _ModulePaths:
     """Knows in which module a step is: hooks on all modules while it is entered, none on any of them."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -99,9 +99,9 @@ class _Places:
 class _Tracer(TorchDispatchMode):
     """Records every operator, and follows every storage that one creates until it is freed."""
 
-    def __init__(self, places: _Places) -> None:
+    def __init__(self, paths: _ModulePaths) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # untyped in PyTorch
-        self.places = places
+        self.paths = paths
         self.operators: list[Operator] = []
         self.live = 0
         self.peak = 0
@@ -144,7 +144,7 @@ class _Tracer(TorchDispatchMode):
         skipped = {_region(tensor) for tensor in unread}
         read = {_region(tensor): _bytes(tensor) for tensor in inputs if _region(tensor) not in skipped}
         wrote = {_region(t): _bytes(t) for t in (*changed, *(made if name not in ALLOCATIONS else ()))}
-        path, module_type, _ = self.places.stack[-1] if self.places.stack else ("", "", 0)
+        path, module_type, _ = self.paths.stack[-1] if self.paths.stack else ("", "", 0)
         result = first_tensor([out, changed])
         assert result is not None
         self.operators.append(
@@ -164,7 +164,7 @@ class _Tracer(TorchDispatchMode):
                 live_after_bytes=self.live,
             )
         )
-        self.places.count = len(self.operators)
+        self.paths.count = len(self.operators)
 
     def _follow(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()

@@ -34,7 +34,7 @@ def describe(device: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "threads_interop": torch.get_num_interop_threads(),
         "cores_usable": len(usable_processors()),
-        "affinity": psutil.Process().cpu_affinity() if hasattr(psutil.Process, "cpu_affinity") else None,
+        "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "fp32_precision": backends.fp32_precision,

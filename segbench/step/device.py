@@ -65,7 +65,7 @@ class Device:
         self._require()
         if self.keep_memory:
             keep_freed_memory()
-        elif keep_freed_memory.cache_info().currsize and keep_freed_memory():
+        elif keep_freed_memory.cache_info().currsize and keep_freed_memory():  # called before, and it worked
             raise UnsupportedError(
                 "device.keep_memory=false cannot follow a point with true in the same process, because the C library "
                 "does not take it back: use isolation=process, or one command for each"
