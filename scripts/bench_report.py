@@ -5,8 +5,6 @@
 Measures one point, writes it so many times with other channels and blocks, and builds the report of the whole.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 import time

@@ -1,12 +1,9 @@
 """A study's report from its records: one self-contained page, and every table and plot as files beside it."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +13,27 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from segbench.base.files import write_text
 from segbench.point.record import REPORT_PAGE, STATUSES, Record
 from segbench.report.claims import Finding, findings
-from segbench.report.commands import command_of
-from segbench.report.export import latex, markdown
+from segbench.report.commands import axes_of, command_of
+from segbench.report.comparison import swept_keys
+from segbench.report.formats import latex, markdown, spans
 from segbench.report.nodes import Nodes, nodes
-from segbench.report.points import Point, load_points, machine_of, values_on, with_axes
+from segbench.report.plots import Plot, plots
+from segbench.report.points import Point, in_words, load_points, machine_of, values_on, with_axes
 from segbench.report.protocol import protocol
-from segbench.report.quantity import QUANTITIES
-from segbench.report.reported import Reported, reported
+from segbench.report.quantity import LATENCY, RATIO
+from segbench.report.reported import reported
 from segbench.report.study import ReportSpec, parse, spec_for
-from segbench.report.study_plots import Plot, plots
-from segbench.report.tables import Table, tables
+from segbench.report.table import Table, plain_table
+from segbench.report.tables import tables
 
 MACHINE_FACTS = ("cpu", "host", "os", "cores_physical", "cores_logical", "memory_bytes", "simd", "accelerator")
-MACHINE_FACTS_OF_RUN = ("threads", "affinity", "python", "segbench", "commit", "uncommitted_changes", "packages")
+RUN_FACTS = ("threads", "affinity", "python", "segbench", "commit", "uncommitted_changes", "packages")
 LEGEND = (
     "Intervals are 95%. Bold: better than every other it is compared with, by more than the intervals leave open, and "
     "where there are ratios to a baseline, by these: medians of different points were taken at different times. "
     "= : not distinguishable from the baseline. ! : contended or unsteady."
 )
 SHORT_LEGEND = "95% intervals; bold: distinguishably the best; =: not distinguishable from the baseline; !: disturbed"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A machine's name and the facts that the records keep of it."""
-
-    name: str
-    facts: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -53,15 +44,14 @@ class Report:
     question: str
     commands: list[str]
     ended: str
-    dates: str
     findings: list[Finding]
     tables: list[Table]
     plots: list[Plot]
-    reported: list[Reported]
+    reported: list[Table]
     protocol: str
-    verdicts: list[tuple[str, int, int]]
-    not_measured: list[tuple[str, str, str]]
-    machines: list[Machine]
+    verdicts: Table
+    not_measured: Table
+    machines: dict[str, Table]
     nodes: Nodes | None
     config: str
     headline: dict[str, float]
@@ -75,51 +65,36 @@ def build_report(folders: Sequence[Path]) -> tuple[Report, list[str]]:
     loaded, broken = load_points(folders)
     records = [point.record for point in loaded]
     described = _common_report(records)
+    points = with_axes(loaded, swept_keys(records, axes_of(folders)), (described or {}).get("split"))
     title = " and ".join(dict.fromkeys(str(record.config.get("name", "sweep")) for record in records))
-    points = with_axes(loaded, (described or {}).get("split"))
     spec = parse(described) if described else spec_for(points, title)
+    decided = findings(spec.claims, points)
     report = Report(
         title=spec.title,
         question=spec.question,
-        commands=[command for command in dict.fromkeys(command_of(folder) for folder in folders) if command],
-        baselines=_baselines(records),
-        broken=broken,
+        commands=[command for command in dict.fromkeys(map(command_of, folders)) if command],
         ended=_ended(records),
-        dates=_dates(records),
-        findings=findings(spec.claims, points),
+        findings=decided,
         tables=tables(spec.tables, points, spec.compare),
         plots=plots(spec.plots, points),
         reported=reported(spec.reported, points),
         protocol=protocol(records),
         verdicts=_verdicts(records),
-        not_measured=[
-            (_name(point), point.record.status, str(point.record.reason)) for point in points if not point.ok
-        ],
-        machines=_machines(records),
+        not_measured=_not_measured(points),
+        machines={machine_of(record): _facts(record.environment) for record in reversed(records)},
         nodes=nodes(points),
         config=yaml.safe_dump(without_tracker(records[0].config), sort_keys=False, allow_unicode=True),
-        headline=headline(spec, points),
+        headline=headline(spec, points, decided),
+        baselines=_baselines(records),
+        broken=broken,
     )
     return report, broken
 
 
 def _common_report(records: Sequence[Record]) -> dict[str, Any] | None:
     """The report that all records describe; `None` where there is none, or different studies stand side by side."""
-    described: list[dict[str, Any] | None] = []
-    for record in records:
-        if record.config.get("report") not in described:
-            described.append(record.config.get("report"))
-    return described[0] if len(described) == 1 else None
-
-
-def _baselines(records: Sequence[Record]) -> str:
-    """What ratios and speed-ups are taken to, in one sentence."""
-    known = dict.fromkeys(
-        " ".join(f"{key}={value}" for key, value in record.config["baseline"].items())
-        for record in records
-        if record.config.get("baseline")
-    )
-    return f"Ratios and speed-ups are to the same point with {', or '.join(known)}." if known else ""
+    first, *others = (record.config.get("report") for record in records)
+    return first if all(other == first for other in others) else None
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -144,7 +119,7 @@ def page(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.jinja").render(report=report, spans=_spans)
+    return environment.get_template("page.html.jinja").render(report=report, spans=spans)
 
 
 def without_tracker(config: dict[str, Any]) -> dict[str, Any]:
@@ -152,23 +127,17 @@ def without_tracker(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "tracker"}
 
 
-def _spans(table: Table) -> list[tuple[str, int]]:
-    """The groups above the header with how many columns each spans."""
-    return [(group, len(list(members))) for group, members in groupby(table.groups)]
-
-
-def headline(spec: ReportSpec, points: Sequence[Point]) -> dict[str, float]:
+def headline(spec: ReportSpec, points: Sequence[Point], decided: Sequence[Finding]) -> dict[str, float]:
     """The figures by which a study is known: how its claims fared, and geometric means for what it compares."""
-    decided = Counter(finding.verdict for finding in findings(spec.claims, points))
-    figures = {f"findings/{verdict.replace(' ', '_')}": float(number) for verdict, number in decided.items()}
+    verdicts = Counter(finding.verdict for finding in decided)
+    figures = {f"findings/{verdict.replace(' ', '_')}": float(number) for verdict, number in verdicts.items()}
     for value in values_on(points, spec.compare) if spec.compare else []:
-        for name in ("ratio", "latency"):
-            of = QUANTITIES[name]
-            found = [of.of(p.record.metrics) for p in points if p.ok and p.value(str(spec.compare)) == value]
-            known = [estimate.value for estimate in found if estimate is not None]
+        for shown in (RATIO, LATENCY):
+            found = [point.estimate(shown) for point in points if point.value(str(spec.compare)) == value]
+            known = [estimate.value for estimate in found if estimate and estimate.value > 0]
             if known:
-                mean = math.exp(math.fsum(map(math.log, known)) / len(known))
-                figures[f"geometric_mean_{of.metric.partition('/')[0]}/{_metric_name(value)}"] = mean
+                name = f"geometric_mean_{shown.metric.partition('/')[0]}/{_metric_name(value)}"
+                figures[name] = math.exp(math.fsum(map(math.log, known)) / len(known))
     return figures
 
 
@@ -177,36 +146,45 @@ def _metric_name(value: Any) -> str:
     return "".join(character if character.isalnum() or character in "_-./" else "_" for character in str(value))
 
 
-def _name(point: Point) -> str:
-    return " ".join(f"{key}={value}" for key, value in point.axes.items() if value != "") or point.name
-
-
 def _ended(records: Sequence[Record]) -> str:
+    """How many points ended how, and when they were measured."""
     ended = Counter(record.status for record in records)
-    parts = [f"{ended[status]} {status}" for status in STATUSES if ended[status]]
-    return f"{len(records)} points: {', '.join(parts)}."
+    counts = ", ".join(f"{ended[status]} {status}" for status in STATUSES if ended[status])
+    first, last = (at(record.started for record in records)[:16].replace("T", " ") for at in (min, max))
+    return f"{len(records)} points: {counts}. Measured {first} to {last} UTC."
 
 
-def _dates(records: Sequence[Record]) -> str:
-    first, last = min(r.started for r in records), max(r.started for r in records)
-    return f"Measured {first[:16].replace('T', ' ')} to {last[:16].replace('T', ' ')} UTC"
+def _baselines(records: Sequence[Record]) -> str:
+    """What ratios and speed-ups are taken to, in one sentence."""
+    changes = [record.config.get("baseline") for record in records]
+    known = dict.fromkeys(in_words(each) for each in changes if each)
+    return f"Ratios and speed-ups are to the same point with {', or '.join(known)}." if known else ""
 
 
-def _verdicts(records: Sequence[Record]) -> list[tuple[str, int, int]]:
+def _verdicts(records: Sequence[Record]) -> Table:
+    """How many points each verdict is true of, and of how many it is not."""
     ok = [record.verdicts for record in records if record.status == "ok"]
-    names = dict.fromkeys(name for verdicts in ok for name in verdicts)
-    counted = {name: [verdicts[name] for verdicts in ok if name in verdicts] for name in names}
-    return [(name, sum(values), len(values) - sum(values)) for name, values in counted.items()]
+    judged = {name: [each[name] for each in ok if name in each] for name in dict.fromkeys(n for v in ok for n in v)}
+    return plain_table(
+        (
+            {"verdict": name, "true": str(sum(values)), "false": str(len(values) - sum(values))}
+            for name, values in judged.items()
+        ),
+        "Verdicts on the measurements",
+    )
 
 
-def _machines(records: Sequence[Record]) -> list[Machine]:
-    first = {machine_of(record): record.environment for record in reversed(records)}
-    return [Machine(name, [*_facts(found)]) for name, found in first.items()]
+def _not_measured(points: Sequence[Point]) -> Table:
+    return plain_table(
+        ({"point": p.title, "status": p.record.status, "reason": str(p.record.reason)} for p in points if not p.ok),
+        "Points without a measurement",
+    )
 
 
-def _facts(found: dict[str, Any]) -> list[tuple[str, str]]:
-    shown = [key for key in (*MACHINE_FACTS, *MACHINE_FACTS_OF_RUN) if found.get(key) is not None]
-    return [(key.replace("_", " "), _fact(found[key])) for key in shown]
+def _facts(environment: dict[str, Any]) -> Table:
+    """What a record keeps of its machine and its software."""
+    shown = [key for key in (*MACHINE_FACTS, *RUN_FACTS) if environment.get(key) is not None]
+    return plain_table({"fact": key.replace("_", " "), "value": _fact(environment[key])} for key in shown)
 
 
 def _fact(value: Any) -> str:

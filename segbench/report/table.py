@@ -1,0 +1,131 @@
+"""A table of cells: what every form of a table, on the console, in files and on pages, is written from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import pandas as pd
+
+from segbench.point.record import Record, disturbed
+from segbench.report.estimate import Estimate
+from segbench.report.quantity import RATIO, SPEEDUP, Quantity
+from segbench.report.rounding import count, interval, significant
+
+
+class Mark(Enum):
+    """What a cell says beside its figure."""
+
+    BEST = "best of its column"
+    SAME = "not distinguishable from the baseline"
+    DISTURBED = "contended or unsteady"
+    STATUS = "not measured"
+
+
+SIGNS = {Mark.SAME: "=", Mark.DISTURBED: "!"}
+"""Stand behind the figure wherever it is shown. The best is bold, on the console green with a star."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its text without the marks, the marks, and in words why it holds no figure."""
+
+    text: str
+    marks: frozenset[Mark] = frozenset()
+    reason: str = ""
+
+    @property
+    def signed(self) -> str:
+        """The text with the signs of its marks."""
+        return " ".join([self.text, *(sign for mark, sign in SIGNS.items() if mark in self.marks)])
+
+    @property
+    def best(self) -> bool:
+        """Whether it is the best of those it is compared with."""
+        return Mark.BEST in self.marks
+
+    def as_best(self, best: bool = True) -> "Cell":
+        """The same cell, marked as the best."""
+        return Cell(self.text, self.marks | {Mark.BEST}, self.reason) if best else self
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column, what heads it together with its neighbours, and whether it holds texts or figures."""
+
+    header: str
+    group: str = ""
+    is_text: bool = False
+    metric: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to be shown; `name` and `caption` where it becomes a file, and for CSV files its raw figures."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    name: str = ""
+    caption: str = ""
+    frame: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    """One row a point, at full precision: its axes, its status, and metrics by their names in the record."""
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that have a column."""
+        return [column.metric for column in self.columns if column.metric]
+
+    def without(self, metric: str) -> "Table":
+        """The table without the column of a metric."""
+        kept = [index for index, column in enumerate(self.columns) if column.metric != metric]
+        return replace(
+            self, columns=[self.columns[i] for i in kept], rows=[[row[i] for i in kept] for row in self.rows]
+        )
+
+    @property
+    def marks(self) -> set[Mark]:
+        """The marks that some of its cells have."""
+        return {mark for row in self.rows for cell in row for mark in cell.marks}
+
+
+def plain_table(rows: Iterable[Mapping[str, str]], caption: str = "", name: str = "") -> Table:
+    """A table of texts, one mapping of headers to texts a row; columns of numbers are columns of figures."""
+    listed = list(rows)
+    headers = list(listed[0]) if listed else []
+    is_text = {header: not all(_is_number(row[header]) for row in listed) for header in headers}
+    columns = [Column(header, is_text=is_text[header]) for header in headers]
+    return Table(columns, [[Cell(row[header]) for header in headers] for row in listed], name, caption)
+
+
+def _is_number(text: str) -> bool:
+    return not text or text.lstrip("-")[:1].isdigit()
+
+
+def figure_cell(quantity: Quantity, record: Record) -> Cell:
+    """The figure of a record with its marks; the status of one that was not measured, and its reason."""
+    if record.status != "ok":
+        return Cell(record.status, frozenset({Mark.STATUS}), str(record.reason))
+    found = quantity.estimate(record.metrics)
+    if found is None:
+        return Cell("")
+    marks = {Mark.SAME} if _is_of_baseline(quantity) and found.bounds[0] <= 1 <= found.bounds[1] else set()
+    if quantity.power and disturbed(record):
+        marks.add(Mark.DISTURBED)
+    return Cell(text_of(quantity, found), frozenset(marks))
+
+
+def text_of(quantity: Quantity, found: Estimate) -> str:
+    """A figure in its unit, with its interval."""
+    shown = quantity.shown(found)
+    if not shown.is_exact:
+        return interval(shown.value, *shown.bounds)
+    whole = quantity.scale == 1 and not quantity.measured and float(shown.value).is_integer()
+    return count(shown.value) if whole else significant(shown.value, quantity.digits)
+
+
+def quotient_text(found: Estimate) -> str:
+    """A quotient with its interval; of exact figures without."""
+    return significant(found.value) if found.is_exact else interval(found.value, *found.bounds)
+
+
+def _is_of_baseline(quantity: Quantity) -> bool:
+    return quantity.metric in (RATIO.metric, SPEEDUP.metric)
