@@ -74,7 +74,7 @@ def _summary(operators: pd.DataFrame, metrics: Mapping[str, float]) -> list[str]
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, converters=dict.fromkeys(TEXTS, str))
+        return pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str)).fillna(dict.fromkeys(TEXTS, ""))
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
 

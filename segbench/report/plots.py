@@ -158,13 +158,7 @@ def _bars(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     beside = 1 if one_each else len(series)
     figure, axes = new_figure(min(WIDEST, max(6.0, 1.5 + 0.25 * len(values) * beside)), 4.8)
     width = BAR_WIDTH / beside
-    drawn: dict[str, Any] = {
-        "alpha": 0.75,
-        "edgecolor": "black",
-        "linewidth": 0.4,
-        "capsize": 1.5,
-        "error_kw": {"linewidth": 0.8},
-    }
+    edges: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.4, "capsize": 1.5, "error_kw": {"linewidth": 0.8}}
     for index, (name, look, members) in enumerate(series):
         found = _figures(y, members)
         shift = 0.0 if one_each else (index - (beside - 1) / 2) * width

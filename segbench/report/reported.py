@@ -26,7 +26,7 @@ def _table(spec: ReportedSpec, points: Sequence[Point]) -> Table:
     frame = pd.read_csv(REPORTED_FOLDER / spec.file, dtype=str, keep_default_na=False)
     settings = [name for name in frame.columns if not name.startswith(REPORTED)]
     rows = [
-        {**row, OURS: figure_cell(shown, point.record).signed}
+        {**{str(name): text for name, text in row.items()}, OURS: figure_cell(shown, point.record).signed}
         for row in frame.to_dict("records")
         for point in points
         if point.matches({name: row[name] for name in settings})
