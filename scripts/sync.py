@@ -23,7 +23,7 @@ from segbench.config.compose import composed
 from segbench.config.explain import explain
 from segbench.sweep.folder import BusyError
 from segbench.sweep.sync import send_folder, sweeps_in
-from segbench.tracking.secrets import AddressError, hide_arguments
+from segbench.tracking.address import AddressError, refuse_secrets
 from segbench.tracking.tracker import MlflowTracker, NoTracker, TrackerError
 
 
@@ -39,7 +39,8 @@ def main() -> int:
         parser.error(f"{' '.join(missing) or 'FOLDER'}: not a folder")
     stop_in_order()
     try:
-        tracker = instantiate(composed(hide_arguments(overrides)).tracker)
+        refuse_secrets(overrides)
+        tracker = instantiate(composed(overrides).tracker)
         if isinstance(tracker, NoTracker):
             return _complain("tracker=none keeps nothing: name a tracker to send to")
         tracker.prepare()

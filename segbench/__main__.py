@@ -9,7 +9,7 @@ from typing import Any
 
 from segbench.base.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
 from segbench.sweep.studies import expand, run_all, with_quick
-from segbench.tracking.secrets import hide_arguments
+from segbench.tracking.address import AddressError, refuse_secrets
 
 
 def main() -> None:
@@ -18,7 +18,8 @@ def main() -> None:
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the sentence is made here
     try:
-        sys.argv = [sys.argv[0], *hide_arguments(with_quick(sys.argv[1:]))]
+        refuse_secrets(sys.argv[1:])
+        sys.argv = [sys.argv[0], *with_quick(sys.argv[1:])]
         if asked := expand(sys.argv[1:]):
             sys.exit(run_all(*asked))
         _compose_and_run(show_tracebacks)
@@ -69,7 +70,6 @@ def _refuse(error: Exception) -> int:
     from segbench.config.explain import explain
     from segbench.sweep.callback import EXIT_FAILED, EXIT_REFUSED
     from segbench.sweep.studies import UnknownStudyError
-    from segbench.tracking.secrets import AddressError
 
     print(f"segbench: {explain(error)}", file=sys.stderr)
     if isinstance(error, HydraException | OmegaConfBaseException | OSError | UnknownStudyError | AddressError):

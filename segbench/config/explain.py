@@ -8,15 +8,9 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from segbench.tracking.scrub import scrub
-
 
 def explain(error: BaseException) -> str:
-    """The error as one line that a user can act on, without secrets."""
-    return scrub(_explain(error))
-
-
-def _explain(error: BaseException) -> str:
+    """The error as one line that a user can act on."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={option} is not a choice: {group} is one of {', '.join(sorted(error.options))}"

@@ -32,7 +32,6 @@ from segbench.point.place import place
 from segbench.point.prepare import one_line, out_of_memory, prepare, prepare_baseline
 from segbench.point.record import Record
 from segbench.step.placed import forget_earlier_points, usable_processors
-from segbench.tracking.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 ISOLATIONS = ("none", "process")
@@ -52,7 +51,7 @@ def understand(
     config: DictConfig, overrides: list[str], choices: Mapping[str, Any], sources: Sources | None = None
 ) -> Request:
     """What a configuration asks for; `sources` are what it was composed from, where that is known."""
-    resolved = without_secrets(plain(config, resolve=True))
+    resolved = plain(config, resolve=True)
     parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
     parameters |= {preset: choices[preset] for preset in keys_with(Role.PRESET) if choices.get(preset)}
     if "model.encoder" in parameters:

@@ -29,8 +29,6 @@ from segbench.sweep.axes import count_points, join_families, shorten, sweep_over
 from segbench.sweep.clusters import still_running, why_not
 from segbench.sweep.progress import Progress
 from segbench.sweep.sync import send_missing
-from segbench.tracking.scrub import scrub
-from segbench.tracking.secrets import AddressError, settle, shown_override
 from segbench.tracking.tracker import UNREACHABLE, MlflowTracker, NoTracker, TrackerError
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ def guarded(method: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             print(f"segbench: {explain(error)}", file=sys.stderr)
             if SweepCallback.show_tracebacks:
-                print(scrub(traceback.format_exc()), file=sys.stderr)
+                print(traceback.format_exc(), file=sys.stderr)
             sys.exit(EXIT_FAILED)
 
     return call
@@ -93,9 +91,9 @@ class SweepCallback(Callback):
             refuse("quick=true shortens studies and sweeps: for a point, use timing=quick")
         if config.resume:
             refuse(f"resume={config.resume} goes on with a sweep: for a point, repeat the command")
+        open_tracker(config)  # refused before anything is written
         sweep_folder.tidy(OUTPUTS)
         self._claim(Path(config.hydra.run.dir))
-        settle_address(config)
         self._prepare(config)
         if self.tracker is None:
             config.tracker.parent_run = UNREACHABLE
@@ -119,9 +117,7 @@ class SweepCallback(Callback):
             sweeps = swept(overrides)
         elif config.hydra.runtime.choices.get("family") and "encoder" not in config.model and "model" not in sweeps:
             refuse("family sweeps model.encoder: it needs model=encoder or model=segmenter")
-        if shown := settle_address(config):
-            with open_dict(config):
-                config.hydra.overrides.task.append(shown_override(shown))
+        open_tracker(config)  # refused before anything is written
         self.points = count_points(sweeps)
         self.swept = set(sweeps)
         self.overrides = of_the_point(overrides)
@@ -178,7 +174,7 @@ class SweepCallback(Callback):
         for warning in outcome.warnings:
             self._warn_once(warning)
         if outcome.traceback and self.show_tracebacks:
-            print(scrub(outcome.traceback), file=sys.stderr)
+            print(outcome.traceback, file=sys.stderr)
         if self.progress:
             self.progress.end(outcome.status, outcome.detail)
         elif outcome.unrecorded:
@@ -292,10 +288,7 @@ class SweepCallback(Callback):
 
     def _prepare(self, config: DictConfig, sweep_id: str | None = None) -> None:
         """Open the tracker, and the run of the sweep `sweep_id`; warn where it cannot be used."""
-        try:
-            tracker = instantiate(config.tracker)
-        except InstantiationException as error:
-            refuse(explain(error.__cause__ or error))
+        tracker = open_tracker(config)
         try:
             tracker.prepare()
             if sweep_id is not None:
@@ -420,24 +413,18 @@ class SweepCallback(Callback):
 
 def warn(message: str) -> None:
     """One line on stderr."""
-    print(f"segbench: warning: {scrub(message)}", file=sys.stderr)
+    print(f"segbench: warning: {message}", file=sys.stderr)
 
 
 def refuse(message: str) -> NoReturn:
     """Say why a request cannot be served, and exit."""
-    print(f"segbench: {scrub(message)}", file=sys.stderr)
+    print(f"segbench: {message}", file=sys.stderr)
     sys.exit(EXIT_REFUSED)
 
 
-def settle_address(config: DictConfig) -> str | None:
-    """Take the secrets out of the tracker's address; returns the new address where that changed it."""
-    if "uri" not in config.tracker:
-        return None
+def open_tracker(config: DictConfig) -> Any:
+    """The tracker of a configuration; refuses one that cannot be used, such as an address with a password in it."""
     try:
-        shown = settle(config.tracker.uri)
-    except AddressError as error:
-        refuse(str(error))
-    if shown == config.tracker.uri:
-        return None
-    config.tracker.uri = shown
-    return shown
+        return instantiate(config.tracker)
+    except InstantiationException as error:
+        refuse(explain(error.__cause__ or error))

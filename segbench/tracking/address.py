@@ -1,92 +1,100 @@
-"""Addresses of trackers: which parts of them are secret, and how they look without these."""
+"""The address of the tracker's store. A configuration is recorded, so an address in it must hold no password.
 
-from __future__ import annotations
+`MLFLOW_TRACKING_URI` is MLflow's own variable for the address. The environment is not recorded: there it may hold one.
+"""
 
-import base64
+import os
 import re
 import urllib.parse
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-HIDDEN = "***"
-"""Stands where a secret was."""
-ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://\S+")
-NAMES = "pass|pwd|token|secret|key|credential|auth|sig|odbc"
-PARAMETER = re.compile(rf"([?&;#][^=&;?#]*(?:{NAMES})[^=&;?#]*=)([^&]+)", re.IGNORECASE)
-"""`?password=…` and the like, up to the next `&`: a secret may hold every other character."""
-PORT = re.compile(r"\d*[/?#]")
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
-
-class UserInfo(NamedTuple):
-    """What stands before the host: a name, a password where there is one, and all of it as it was written."""
-
-    name: str
-    password: str | None
-    written: str
-
-
-def redact(address: str) -> str:
-    """The address without passwords and tokens; itself where it has none."""
-    return _parted(address)[0]
+VARIABLE, USERNAME, PASSWORD = "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
+SECRETS = (VARIABLE, PASSWORD, "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
+"""Variables that may hold a password: their values come from the environment only."""
+PLACES = {
+    "http": f"set {USERNAME} and {PASSWORD}, or MLFLOW_TRACKING_TOKEN, or ",
+    "postgresql": "set PGPASSWORD, write it into ~/.pgpass, or ",
+}
+"""Where the password of an address belongs, by how the address begins."""
+SECRET_PARAMETER = re.compile(r"passw|passphrase|pwd|token|secret|credential|api.?key|odbc", re.IGNORECASE)
+REFERENCE = re.compile(r"\$\{[^}]*\}")
 
 
-def secrets_of(address: str) -> set[str]:
-    """The secrets of an address, in the spellings in which they may turn up elsewhere."""
-    found = {secret for secret in _parted(address)[1] if secret != HIDDEN}
-    plain = {urllib.parse.unquote(secret) for secret in found} | {urllib.parse.unquote_plus(secret) for secret in found}
-    quoted = {urllib.parse.quote(secret, safe=safe) for secret in plain for safe in ("", "/", " +")}
-    spelled = {form for secret in plain for form in (repr(secret)[1:-1], secret.replace('"', '\\"'))}
-    return found | plain | quoted | spelled | {_basic(secret) for secret in found if ":" in secret}
+class AddressError(ValueError):
+    """The tracker's address cannot be used as it was given; the message says what to do."""
 
 
-def redact_text(text: str) -> str:
-    """A text whose addresses have no passwords and tokens."""
-    return ADDRESS.sub(lambda match: redact(match[0]), text)
+def refuse_secrets(arguments: Sequence[str]) -> None:
+    """Raise `AddressError` where an argument of the command line sets a password of the tracker."""
+    for argument in arguments:
+        if any(name in argument for name in SECRETS) and "${oc.env:" not in argument:
+            key = argument.partition("=")[0]
+            raise AddressError(f"{key} would be recorded: set the variable in the environment that segbench starts in")
+        if argument.lstrip("+~").startswith("tracker"):
+            typed = REFERENCE.sub("0", argument)
+            for scheme in re.finditer(r"[\w+.-]*://", typed):
+                refuse_secret(typed[scheme.start() :])
+
+
+def refuse_secret(address: str) -> None:
+    """Raise `AddressError` where an address holds a password, a token or a key."""
+    url = _parsed(address)
+    may_be_token = url is None or _is_web(address)  # a name alone
+    secret = "@" in address if may_be_token else url is not None and url.password is not None
+    if secret or (url and any(SECRET_PARAMETER.search(name) for name in url.query)):
+        place = next((place for scheme, place in PLACES.items() if address.lower().startswith(scheme)), "")
+        raise AddressError(
+            f"tracker.uri holds a password, which would be recorded: {place}put the whole address into {VARIABLE} and "
+            "use tracker=mlflow_server"
+        )
+
+
+def address_of(uri: str | None) -> str:
+    """The address to send to: the configured one, or the environment's. `AddressError` where it cannot be used."""
+    if uri:
+        refuse_secret(uri)
+        return uri
+    address = os.environ.get(VARIABLE)
+    if not address:
+        raise AddressError(f"the tracker has no address: set {VARIABLE}, or tracker.uri=http://HOST:PORT")
+    misplaced = _is_web(address) and "@" in address and "@" not in urllib.parse.urlsplit(address).netloc
+    if misplaced or (address.count("@") > 1 and not address.startswith("sqlite")):
+        raise AddressError(f"{VARIABLE} can be read in two ways: write @ in a password or a path as %40, and / as %2F")
+    return address
 
 
 def without_user(address: str) -> str:
-    """The address without what stands before its host: what a browser opens."""
-    scheme, separator, rest = redact(address).partition("://")
-    info = _user_info(scheme, rest)
-    return scheme + separator + (rest[len(info.written) + 1 :] if info else rest)
+    """A web address without name and password, which move into the variables that MLflow reads them from.
+
+    So neither MLflow's messages nor the links to its pages can hold them.
+    """
+    parts = urllib.parse.urlsplit(address)
+    if not _is_web(address) or parts.username is None:
+        return address
+    os.environ[USERNAME], os.environ[PASSWORD] = map(urllib.parse.unquote, (parts.username, parts.password or ""))
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _parted(address: str) -> tuple[str, list[str]]:
-    """The redacted address and its secrets as written; of a name and a password also both together, with the colon."""
-    scheme, separator, rest = address.partition("://")
-    secrets: list[str] = []
-    head = ""
-    if separator and (info := _user_info(scheme, rest)):
-        rest = rest[len(info.written) :]
-        if info.password:
-            secrets += [info.password, info.written]
-            head = f"{info.name}:{HIDDEN}"
-        elif _is_web(scheme):  # the name alone may be a token
-            secrets += [info.name]
-            head = HIDDEN
-        else:
-            head = info.written
-    secrets += [match[2] for match in PARAMETER.finditer(rest)]
-    return scheme + separator + head + PARAMETER.sub(rf"\g<1>{HIDDEN}", rest), secrets
+def shown(address: str) -> str:
+    """The address as messages show it: without its password, and without parameters, which may be one."""
+    url = _parsed(address)
+    return url.set(query={}).render_as_string(hide_password=True) if url else address.partition("://")[0]
 
 
-def _user_info(scheme: str, rest: str) -> UserInfo | None:
-    """What stands before the host. A password may hold `/`, `?` and `@`: databases take them as they are."""
-    before_query = re.split(r"[?#]", rest, maxsplit=1)[0]
-    in_query = re.match(r"[^?#]*[?#][^=]*=", rest) and "@" in before_query  # and no part of a password
-    part = before_query if in_query or "@" not in rest.removeprefix(before_query) else rest
-    written, at, _ = part.rpartition("@")
-    name, colon, password = written.partition(":")
-    if not at or not name + password or scheme.startswith("sqlite") or re.search(r"[/?#\[]", name):
+def _parsed(address: str) -> "URL | None":
+    """The parts of an address; `None` where it has none, such as a folder's name."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(address)
+    except (ArgumentError, ValueError):
         return None
-    if colon and _is_web(scheme) and PORT.match(password):
-        return None  # host:port, and the @ is further on
-    return UserInfo(name, password if colon else None, written)
 
 
-def _is_web(scheme: str) -> bool:
-    return scheme.lower() in ("http", "https")
-
-
-def _basic(user_info: str) -> str:
-    """How a name and a password travel in HTTP's header."""
-    return base64.b64encode(urllib.parse.unquote(user_info).encode()).decode()
+def _is_web(address: str) -> bool:
+    return address.lower().startswith(("http:", "https:"))

@@ -20,11 +20,9 @@ from typing import Any, ParamSpec, TypeVar
 from segbench.base.checks import positive_number
 from segbench.base.processes import is_gone, this_process
 from segbench.point.record import ANALYSIS_FOLDER, FILE_NAME, Record, id_of
-from segbench.tracking.address import redact, without_user
+from segbench.tracking.address import VARIABLE, AddressError, address_of, shown, without_user
 from segbench.tracking.database import alone
 from segbench.tracking.deadline import deadline
-from segbench.tracking.scrub import scrub
-from segbench.tracking.secrets import real_address
 
 SWEEP_TAG, RECORD_TAG = "segbench.sweep", "segbench.record"
 """Ids of a sweep and of a point's record: by them what was sent is found again."""
@@ -117,8 +115,8 @@ class NoTracker:
 class MlflowTracker:
     """A parent run for a sweep, a child for every point, in an MLflow store.
 
-    `uri` may lack its secrets, or be `None`: the environment has the whole address. A server is given `timeout_s` for
-    each of the methods.
+    Without `uri` the environment has the address. `AddressError` where a password is in `uri`, and for the tracker of a
+    sweep or a single point where there is no address. A server is given `timeout_s` for each of the methods.
     """
 
     def __init__(self, uri: str | None, experiment: str, timeout_s: float, parent_run: str | None = None) -> None:
@@ -126,6 +124,13 @@ class MlflowTracker:
         self.experiment = experiment
         self.timeout_s = positive_number("tracker.timeout_s", timeout_s)
         self.parent_run = parent_run
+        if uri or not parent_run:  # a point of a sweep, maybe on another machine, is measured without an address too
+            address_of(uri)
+
+    @property
+    def address(self) -> str:
+        """The whole address, from the environment where the configuration has none."""
+        return without_user(address_of(self.uri))
 
     @property
     def embedded(self) -> bool:
@@ -134,17 +139,21 @@ class MlflowTracker:
 
     @property
     def _client(self) -> Any:
-        return _client(real_address(self.uri))
+        return _client(self.address)
 
     @property
     def _experiment_id(self) -> str:
-        return _experiment_id(real_address(self.uri), self.experiment)
+        return _experiment_id(self.address, self.experiment)
+
+    @property
+    def _shown(self) -> str:
+        return f"tracker.uri={self.uri}" if self.uri else f"{shown(self.address)} ({VARIABLE})"
 
     @in_time
     def prepare(self) -> None:
         """Create or open the store and the experiment, and close the runs of processes that are no more."""
         self._check_file()
-        with alone(real_address(self.uri)):
+        with alone(self.address):
             _ = self._experiment_id
         for run in self._runs("attributes.status = 'RUNNING'"):
             if _is_left_behind(run):
@@ -281,12 +290,12 @@ class MlflowTracker:
         """Lines that say how to look at a sweep's runs in the browser."""
         if self.uri in _given_up:
             return []
-        shown = redact(real_address(self.uri))
-        if shown.startswith("http"):
-            return [without_user(shown).rstrip("/") + self._page(run_id)]
+        if self.address.startswith("http"):
+            return [self.address.rstrip("/") + self._page(run_id)]
         command = "uv run mlflow ui" if "UV" in os.environ else "mlflow ui"
         if not self.embedded:
-            command += f" --backend-store-uri {shlex.quote(shown)}"
+            uri = shlex.quote(self.uri) if self.uri else f'"${VARIABLE}"'
+            command += f" --backend-store-uri {uri}"
         return [f"{command}      (in this folder, then open)", "http://127.0.0.1:5000" + self._page(run_id)]
 
     def _page(self, run_id: str | None) -> str:
@@ -331,7 +340,7 @@ class MlflowTracker:
         """Raise at once where the SQLite file is none: MLflow itself would retry for minutes."""
         if not self.embedded:
             return
-        path = Path(real_address(self.uri).removeprefix("sqlite:///").partition("?")[0])
+        path = Path(self.address.removeprefix("sqlite:///").partition("?")[0])
         if path.exists():
             with sqlite3.connect(path) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -342,6 +351,8 @@ class MlflowTracker:
             yield
         except TrackerError:
             raise
+        except AddressError as error:
+            raise TrackerError(str(error)) from error
         except Exception as error:
             _given_up.add(str(self.uri))
             origin: BaseException = error
@@ -350,10 +361,8 @@ class MlflowTracker:
             first = (str(origin).strip() or type(origin).__name__).splitlines()[0]
             what, advice = ("store", "move it away") if self.embedded else ("server", "start it or wait for it")
             raise TrackerError(
-                scrub(
-                    f"the MLflow {what} tracker.uri={redact(str(self.uri))} cannot be used ({first}): {advice}, "
-                    "name another one, or use tracker=none"
-                )
+                f"the MLflow {what} {self._shown} cannot be used ({first}): {advice}, name another one, or use "
+                "tracker=none"
             ) from error
 
 

@@ -25,9 +25,9 @@ def paper(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of a small sweep that was sent to a tracker with a password in its address."""
+    """The bundle of a small sweep that was sent to a tracker."""
     folder = tmp_path_factory.mktemp("paper")
-    store = f"tracker.uri='sqlite:///{folder}/store.db?password=secret'"
+    store = f"tracker.uri=sqlite:///{folder}/store.db"
     command = [sys.executable, str(ROOT / "run.py"), "-m", "block=dw,stm", "resolution=16", *FAST, store]
     subprocess.run(command, cwd=folder, capture_output=True, timeout=300, check=True)
     (sweep,) = folder.glob("outputs/adhoc/*")

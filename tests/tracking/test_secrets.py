@@ -1,252 +1,229 @@
-"""Secrets in a tracker's address: what is shown, what is kept, what is written."""
+"""Passwords in the tracker's address: refused where they would be recorded, and never shown."""
 
-from __future__ import annotations
-
-import logging
 import os
 import string
+import subprocess
 import sys
 import urllib.parse
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import CommandLine
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segbench.tracking import scrub, secrets
-from segbench.tracking.address import redact, redact_text, secrets_of, without_user
-from segbench.tracking.secrets import AddressError, hide_arguments, real_address, settle, without_secrets
+from segbench import __main__ as command_line
+from segbench.tracking.address import (
+    PASSWORD,
+    SECRETS,
+    USERNAME,
+    VARIABLE,
+    AddressError,
+    address_of,
+    refuse_secret,
+    refuse_secrets,
+    shown,
+    without_user,
+)
 from segbench.tracking.tracker import MlflowTracker, TrackerError
-
-VARIABLE = secrets.VARIABLE
-QUICK = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1", "resolution=8")
 
 
 @pytest.fixture(autouse=True)
-def unknown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that has met no secret and has no address in its environment."""
-    monkeypatch.setattr(scrub, "_known", set())
-    for target, name in ((warnings, "formatwarning"), (sys, "excepthook")):
-        monkeypatch.setattr(target, name, getattr(target, name))
-    for name in (VARIABLE, *secrets.CREDENTIALS):
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose environment names no tracker; what the code sets there goes again."""
+    for name in (*SECRETS, USERNAME):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    factory = logging.getLogRecordFactory()
-    yield
-    logging.setLogRecordFactory(factory)
 
 
-@pytest.mark.parametrize(
-    ("address", "shown", "secret"),
-    [
-        ("http://user:pw@host:5000", "http://user:***@host:5000", "pw"),
-        ("https://t0k3n@host/path", "https://***@host/path", "t0k3n"),
-        ("http://t0k3n:@host", "http://***@host", "t0k3n"),
-        ("postgresql://user:p%40w@host:5432/db", "postgresql://user:***@host:5432/db", "p@w"),
-        ("postgresql://user:p@s/s?w@host/db", "postgresql://user:***@host/db", "p@s/s?w"),
-        ("postgresql+psycopg://:pw@host/db", "postgresql+psycopg://:***@host/db", "pw"),
-        ("postgresql://host/db?user=u&password=p;w#1&x=1", "postgresql://host/db?user=u&password=***&x=1", "p;w#1"),
-        ("https://host/?api_key=abc&AccessToken=def", "https://host/?api_key=***&AccessToken=***", "def"),
-        ("mssql+pyodbc:///?odbc_connect=PWD%3Dpw", "mssql+pyodbc:///?odbc_connect=***", "PWD=pw"),
-        ("http://user:1234@host", "http://user:***@host", "1234"),
-        ("http://user:pa/ss@host", "http://user:***@host", "pa/ss"),
-    ],
-)
-def test_what_is_secret_is_hidden(address: str, shown: str, secret: str) -> None:
-    assert redact(address) == shown
-    assert secret in secrets_of(address)
-    assert redact_text(f"cannot open {address} today") == f"cannot open {shown} today"
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "sqlite:///mlflow.db",
-        "sqlite:////data/u:x@y/mlflow.db",
-        "http://127.0.0.1:5000",
-        "http://127.0.0.1:5000/a@b",
-        "http://[::1]:5000/a@b",
-        "https://host/path?experiment=1@2",
-        "postgresql://user@host/db",
-        "databricks://profile",
-        "mlruns",
-        "",
-    ],
-)
-def test_what_is_not_secret_stays(address: str) -> None:
-    assert redact(address) == address
-    assert not secrets_of(address)
-
-
-def test_links_have_no_user() -> None:
-    assert without_user("http://user:pw@host:5000/x") == "http://host:5000/x"
-    assert without_user("http://token@host") == "http://host"
-    assert without_user("http://host:5000") == "http://host:5000"
-
-
+WITH_PASSWORD = [
+    "http://user:s3cret@host:5000",
+    "http://user:1234s3cret@host",
+    "http://user:pa/s3cret@host",
+    "https://s3cret@host/path",
+    "HTTP://s3cret:@host",
+    "postgresql://user:s3cret%40@host:5432/db",
+    "postgresql://user:p@s/s3cret?w@host/db",
+    "postgresql+psycopg://:s3cret@host/db",
+    "postgresql://user:s3cret@host:port/db",
+    "postgresql://host/db?user=u&password=s3cret;w#1&x=1",
+    "postgresql://host/db?sslpassword=s3cret",
+    "mysql+pymysql://user:s3cret@host/db",
+    "https://host/?api_key=s3cret&AccessToken=other",
+    "mssql+pyodbc:///?odbc_connect=PWD%3Ds3cret",
+    "sqlite:///store.db?token=s3cret",
+]
+WITHOUT_PASSWORD = [
+    "sqlite:///mlflow.db",
+    "sqlite:////data/u:x@y/mlflow.db",
+    "http://127.0.0.1:5000",
+    "http://[::1]:5000/path",
+    "https://host/path?experiment=1",
+    "postgresql://user@host/db",
+    "postgresql://user@host/db?passfile=/home/user/.pgpass&sslkey=/home/user/key",
+    "databricks://profile",
+    "mlruns",
+]
 TEXT = st.text(string.ascii_letters + string.digits + string.punctuation + " äß", min_size=5, max_size=20)
 
 
+@pytest.mark.parametrize("address", WITH_PASSWORD)
+def test_a_password_is_refused(address: str) -> None:
+    written = [f"tracker.uri={address}", f"tracker.uri='{address}'", f"++tracker.uri={address}"]
+    written += [f"tracker={{uri:'{address}'}}", f"+tracker.other={address}", f"tracker.uri=http://a,{address}"]
+    for argument in written:
+        with pytest.raises(AddressError, match=VARIABLE) as refusal:
+            refuse_secrets(["-m", "block=dw", argument])
+        assert "s3cret" not in str(refusal.value)
+    with pytest.raises(AddressError, match=VARIABLE) as refusal:
+        MlflowTracker(address, "segbench", timeout_s=30)
+    assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("address", WITHOUT_PASSWORD)
+def test_an_address_without_password_is_used(address: str) -> None:
+    refuse_secrets([f"tracker.uri={address}"])
+    assert address_of(address) == address == without_user(address)
+
+
 @given(password=TEXT, scheme=st.sampled_from(["http", "https", "postgresql", "mysql+pymysql"]))
-def test_no_password_is_ever_shown(password: str, scheme: str) -> None:
-    """Percent-encoded as it should be; by databases' addresses also as it is, as long as it has no `@`."""
-    written = {urllib.parse.quote(password, safe="")} | ({password.replace("@", "")} if "http" not in scheme else set())
-    for form in written:
-        address = f"{scheme}://user:{form}@host:5000/db"
-        shown = redact(address)
-        assert shown == f"{scheme}://user:***@host:5000/db" == redact(shown)
-        assert {form, urllib.parse.unquote(form)} <= secrets_of(address)
-        (argument,) = hide_arguments([f"tracker.uri='{address}'" if "'" not in address else f"tracker.uri={address}"])
-        assert argument == f"tracker.uri={shown}"
-        assert OverridesParser.create().parse_override(argument).value() == shown
+def test_every_password_is_refused_and_hidden(password: str, scheme: str) -> None:
+    encoded = urllib.parse.quote(password, safe="")
+    for written in (encoded, password):
+        for argument in (f"tracker.uri={scheme}://user:{written}@host/db", f"tracker.uri='{scheme}://:{written}@h'"):
+            with pytest.raises(AddressError):
+                refuse_secrets([argument])
+    assert shown(f"{scheme}://user:{encoded}@host:5000/db") == f"{scheme}://user:***@host:5000/db"
 
 
 @given(token=TEXT, name=st.sampled_from(["password", "sslpassword", "token", "API-KEY", "client_secret"]))
-def test_no_parameter_is_ever_shown(token: str, name: str) -> None:
+def test_every_secret_parameter_is_refused_and_hidden(token: str, name: str) -> None:
     address = f"postgresql://host/db?connect_timeout=3&{name}={urllib.parse.quote_plus(token)}"
-    assert redact(address) == f"postgresql://host/db?connect_timeout=3&{name}=***"
-    (argument,) = hide_arguments([f"tracker.uri='{address}'"])
-    assert OverridesParser.create().parse_override(argument).value() == redact(address)
-    assert os.environ[VARIABLE] == address
+    with pytest.raises(AddressError):
+        refuse_secret(address)
+    assert shown(address) == "postgresql://host/db"
 
 
-def test_the_environment_has_the_whole_address() -> None:
-    address = "postgresql://user:secret@host/db"
-    assert (
-        hide_arguments(["-m", "block=dw", f"tracker.uri={address}"])[2] == "tracker.uri=postgresql://user:***@host/db"
-    )
-    assert real_address("postgresql://user:***@host/db") == real_address(None) == address
-    assert real_address("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
-    assert settle(None) == "postgresql://user:***@host/db"
-    with pytest.raises(AddressError, match=VARIABLE):
-        real_address("postgresql://user:***@elsewhere/db")
-
-
-def test_references_are_resolved_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLACE", "http://user:secret@host")
-    monkeypatch.setenv("PW", "secret")
-    for typed in ("${oc.env:PLACE}", "http://user:${oc.env:PW}@host"):
-        assert hide_arguments([f"tracker.uri={typed}"]) == ["tracker.uri=http://user:***@host"]
-    assert hide_arguments(["tracker.uri=http://u:${oc.env:PW}@${name}"]) == [
-        "tracker.uri=http://u:${oc.env:PW}@${name}"
-    ]
+def test_the_sentence_says_where_a_password_belongs() -> None:
+    with pytest.raises(
+        AddressError, match="MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_"
+    ):
+        refuse_secrets(["tracker.uri=http://user:s3cret@host"])
+    with pytest.raises(
+        AddressError, match=r"PGPASSWORD, write it into ~/\.pgpass, or put the whole address into MLFLOW"
+    ):
+        refuse_secrets(["tracker.uri=postgresql://user:s3cret@host/db"])
 
 
 @pytest.mark.parametrize(
     "argument",
     [
-        "tracker.uri=http://u:secret@a,http://u:secret@b",
-        "tracker.uri=http://u:secret@${name}",
-        "tracker={uri:'http://u:secret@a'}",
-        "+tracker.other=http://u:secret@a",
-        "hydra.job.env_set.MLFLOW_TRACKING_URI=http://u:secret@a",
-        "hydra.job.env_set.MLFLOW_TRACKING_PASSWORD=secret",
+        "hydra.job.env_set.MLFLOW_TRACKING_URI=http://u:s3cret@a",
+        "hydra.job.env_set.MLFLOW_TRACKING_PASSWORD=s3cret",
+        "+hydra.job.env_set={MLFLOW_TRACKING_TOKEN:s3cret}",
+        "hydra.job.env_set.PGPASSWORD=s3cret",
     ],
 )
-def test_secrets_elsewhere_are_refused(argument: str) -> None:
-    with pytest.raises(AddressError, match=VARIABLE + "|environment") as raised:
-        hide_arguments([argument])
-    assert "secret@" not in str(raised.value) and "=secret" not in str(raised.value)
+def test_variables_of_the_environment_are_not_set_by_a_configuration(argument: str) -> None:
+    with pytest.raises(AddressError, match="in the environment") as refusal:
+        refuse_secrets([argument])
+    assert "s3cret" not in str(refusal.value)
 
 
-def test_other_arguments_stay() -> None:
-    others = [
-        "-m",
-        "block=dw",
-        "tracker=none",
-        "tracker.uri=http://h:5000",
-        "model.kwargs={url:'http://u:p@h'}",
-        "quick",
-    ]
-    assert hide_arguments(others) == others
+def test_other_arguments_pass() -> None:
+    kept = "hydra.job.env_set.MLFLOW_TRACKING_URI=${oc.env:PLACE}"
+    refuse_secrets(["-m", "tracker=none", "model.kwargs={url:'http://u:p@h'}", "quick", kept])
+    refuse_secrets(["tracker.uri=postgresql://me@${oc.env:HOST}:${oc.env:PORT}/db", "tracker.uri=${oc.env:PLACE}"])
 
 
-def test_logs_warnings_and_tracebacks_are_scrubbed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "other-secret")
-    hide_arguments(["tracker.uri=http://user:s3cr%21t@host"])
-    handler = logging.FileHandler(tmp_path / "log")
-    logger = logging.getLogger("somebody.elses")
-    logger.addHandler(handler)
-    try:
-        raise ValueError("s3cr!t is wrong, other-secret too")
-    except ValueError as error:
-        logger.exception("with %s and %s", "s3cr%21t", "dXNlcjpzM2NyIXQ=")
-        sys.excepthook(*sys.exc_info())
-        print(warnings.formatwarning(f"{error}", UserWarning, "file", 1, ""))
-    logger.removeHandler(handler)
-    handler.close()
-    written = (tmp_path / "log").read_text() + "".join(capsys.readouterr())
-    assert written.count("*** is wrong, *** too") == 5 and "with *** and ***" in written
-    assert not any(secret in written for secret in ("s3cr!t", "s3cr%21t", "other-secret", "dXNlcjpzM2NyIXQ="))
+def test_references_are_checked_once_they_are_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", "http://user:s3cret@host")
+    node = {"_target_": "segbench.tracking.tracker.MlflowTracker", "uri": "${oc.env:PLACE}", "experiment": "segbench"}
+    with pytest.raises(InstantiationException) as refusal:
+        instantiate({**node, "timeout_s": 30})
+    assert isinstance(refusal.value.__cause__, AddressError) and "s3cret" not in str(refusal.value)
 
 
-def test_a_short_secret_leaves_words_alone() -> None:
-    scrub.remember("http://user:at@host")
-    assert scrub.scrub("the latency at 'at' is at: host") == "the latency *** '***' is ***: host"
-    assert scrub.scrub("what was measured") == "what was measured"
+def test_the_environments_address_may_have_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a server moves to where MLflow neither prints it nor puts it into links."""
+    for address in ("postgresql://user:s3cret@host/db", "sqlite:////data/a@b@c.db"):
+        monkeypatch.setenv(VARIABLE, address)
+        assert MlflowTracker(None, "segbench", timeout_s=30).address == address
+        assert MlflowTracker("sqlite:///mlflow.db", "segbench", timeout_s=30).address == "sqlite:///mlflow.db"
+    monkeypatch.setenv(VARIABLE, "https://me:s3cret%2F@host:5000/path")
+    assert MlflowTracker(None, "segbench", timeout_s=30).address == "https://host:5000/path"
+    assert (os.environ[USERNAME], os.environ[PASSWORD]) == ("me", "s3cret/")
 
 
-def test_errors_of_the_tracker_hold_no_secret() -> None:
-    tracker = MlflowTracker("http://user:s3cr/t@127.0.0.1:1", "segbench", timeout_s=60)
+@pytest.mark.parametrize("address", ["", "http://u:pa/s3cret@h", "http://u:p@s3cret@h", "postgresql://u:p@s3cret@h/d"])
+def test_an_address_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv(VARIABLE, address)
+    with pytest.raises(AddressError, match=VARIABLE) as refusal:
+        MlflowTracker(None, "segbench", timeout_s=30)
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_a_point_without_an_address_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process may run on another machine, with another environment, and has measured already."""
+    with pytest.raises(TrackerError, match="the tracker has no address"):
+        MlflowTracker(None, "segbench", timeout_s=30, parent_run="some").prepare()
+
+
+@pytest.mark.parametrize("scheme", ["http", "postgresql"])
+def test_warnings_hold_no_password(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv(VARIABLE, f"{scheme}://user:s3cr%2Ft@127.0.0.1:1/x")
+    for name in ("MAX_RETRIES", "BACKOFF_FACTOR"):
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", "0")
     with pytest.raises(TrackerError) as raised:
-        tracker.prepare()
-    assert "s3cr/t" not in str(raised.value) and "user:***@127.0.0.1" in str(raised.value)
+        MlflowTracker(None, "segbench", timeout_s=5).prepare()
+    assert "s3cr" not in str(raised.value) and f"{scheme}://" in str(raised.value) and "127.0.0.1" in str(raised.value)
 
 
-def test_a_record_never_holds_the_address_whole() -> None:
-    config = {"block": "dw", "tracker": {"uri": "http://user:secret@host"}}
-    assert without_secrets(config) == {"block": "dw", "tracker": {"uri": "http://user:***@host"}}
-    for other in ({"tracker": {"parent_run": None}}, {"tracker": {"uri": None}}, {}):
-        assert without_secrets(other) == other
-
-
-def written_below(folder: Path) -> str:
-    return "".join(path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.mark.parametrize("multirun", [False, True])
-def test_addresses_from_files_and_references_are_hidden_too(
-    segbench_in: CommandLine, tmp_path: Path, multirun: bool
+@pytest.mark.parametrize("arguments", [["block=dw"], ["-m", "block=dw,stm"], ["study=all"], ["--help"]])
+def test_the_command_line_refuses_before_it_writes(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A configuration folder of the user's, which names an address with a password, and a reference to one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setattr(command_line, "stop_in_order", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["segbench", *arguments, "tracker.uri=http://user:s3cret@host"])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and not said.out and not list(tmp_path.iterdir())
+    assert said.err.startswith("segbench: tracker.uri holds a password") and said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("sweep", [(), ("-m", "channels=8,16")])
+def test_a_configuration_file_is_refused_before_anything_is_written(
+    segbench_in: CommandLine, tmp_path: Path, sweep: tuple[str, ...]
+) -> None:
     (tmp_path / "mine" / "tracker").mkdir(parents=True)
-    (tmp_path / "mine" / "tracker" / "ours.yaml").write_text(
-        "defaults: [mlflow, _self_]\nuri: 'sqlite:///${oc.env:STORE}.db?token=s3cr!t-token'\n"
+    (tmp_path / "mine" / "tracker" / "ours.yaml").write_text("defaults: [mlflow, _self_]\nuri: ${oc.env:PLACE}\n")
+    done = segbench_in("--config-dir=mine", *sweep, "tracker=ours", PLACE="http://user:s3cret@host")
+    assert done.returncode == 2 and "s3cret" not in done.stdout + done.stderr
+    assert done.stderr.startswith("segbench: tracker.uri holds a password") and done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_server_without_an_address_is_refused(segbench_in: CommandLine, tmp_path: Path) -> None:
+    done = segbench_in("-m", "channels=8,16", "tracker=mlflow_server", MLFLOW_TRACKING_URI="")
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr.strip() == (
+        "segbench: the tracker has no address: set MLFLOW_TRACKING_URI, or tracker.uri=http://HOST:PORT"
     )
-    sweep = ("-m", "channels=8,16") if multirun else ()
-    done = segbench_in("--config-dir=mine", *sweep, *QUICK, "tracker=ours", STORE="store", HYDRA_FULL_ERROR="1")
-    assert done.returncode == 0, done.stderr
-    assert "segbench: warning" not in done.stderr and (tmp_path / "store.db").exists()
-    text = written_below(tmp_path / "outputs")
-    assert "token=***" in text and "s3cr!t-token" not in text + done.stdout + done.stderr
-    assert b"s3cr!t-token" not in (tmp_path / "store.db").read_bytes()
-    for file in tmp_path.glob("outputs/*/*/*/record.json"):
-        assert not any("tracker.uri" in override for override in yaml.safe_load(file.read_text())["overrides"])
 
 
-def test_a_server_without_an_address_is_refused(segbench_in: CommandLine) -> None:
-    for sweep in ((), ("-m", "channels=8,16")):
-        done = segbench_in(*sweep, "tracker=mlflow_server", MLFLOW_TRACKING_URI="")
-        assert done.returncode == 2
-        assert done.stderr.strip() == (
-            "segbench: the tracker has no address: set MLFLOW_TRACKING_URI, or tracker.uri=http://HOST:PORT"
-        )
+@pytest.mark.parametrize("timeout_s", [0, -1, "soon", True])
+def test_a_time_limit_that_is_none_is_refused(timeout_s: object) -> None:
+    with pytest.raises(ValueError, match=f"tracker.timeout_s={timeout_s} is not allowed"):
+        MlflowTracker("sqlite:///mlflow.db", "segbench", timeout_s)  # type: ignore[arg-type]
 
 
-def test_the_embedded_store_ignores_the_environments_address(segbench_in: CommandLine, tmp_path: Path) -> None:
-    done = segbench_in(*QUICK, MLFLOW_TRACKING_URI="http://user:s3cr!t@127.0.0.1:1")
-    assert done.returncode == 0 and not done.stderr.strip(), done.stderr
-    assert (tmp_path / "mlflow.db").exists()
-
-
-def test_a_limit_that_is_none_is_refused(segbench_in: CommandLine) -> None:
-    done = segbench_in(*QUICK, "tracker.timeout_s=0")
-    assert done.returncode == 2 and "tracker.timeout_s=0 is not allowed" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_looking_for_passwords_imports_nothing_heavy() -> None:
+    code = "import sys; from segbench.tracking.address import refuse_secrets; refuse_secrets(['--help', 'block=dw']); "
+    subprocess.run(
+        [sys.executable, "-c", code + "assert not {'sqlalchemy', 'mlflow', 'torch'} & set(sys.modules)"], check=True
+    )
