@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT
 
 from segbench.point.record import FILE_NAME, load_sweep
-from segbench.report.bundle import differences, replayed_overrides, write_bundle
+from segbench.report.bundle import write_bundle
+from segbench.report.replay import compare, replayed_overrides
 from segbench.report.report import build_report
 
 FAST = ["timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=30", "device.threads=1", "channels=8"]
@@ -62,7 +63,7 @@ def test_a_bundle_is_whole_and_holds_no_secret(bundle: Path) -> None:
 def test_a_replay_measures_again_and_finds_the_exact_figures_equal(bundle: Path) -> None:
     done = paper("replay", bundle.name, folder=bundle.parent)
     assert (bundle.parent / "outputs/replay/0/1" / FILE_NAME).is_file(), done.stderr
-    found = differences(bundle, [bundle.parent / "outputs/replay/0"])
+    found = compare(bundle, [bundle.parent / "outputs/replay/0"])
     exact = [row for row in found if not row.quantity.startswith("latency")]
     assert "missing" not in {row.new for row in found}
     assert len(exact) == 14 and all(row.agrees for row in exact)
@@ -105,14 +106,14 @@ def test_latencies_of_another_machine_may_differ(bundle: Path, tmp_path: Path) -
     record = json.loads(path.read_text())
     record["environment"]["host"] = "elsewhere"
     path.write_text(json.dumps(record))
-    rows = differences(bundle, [earlier / "0"])
+    rows = compare(bundle, [earlier / "0"])
     assert [row.agrees for row in rows if row.quantity == "latency_ms/median"] == [None, True]
 
 
 def test_a_point_that_is_missing_differs(bundle: Path, tmp_path: Path) -> None:
     earlier = changed(bundle, tmp_path / "earlier", "parameters", 1)
     shutil.rmtree(earlier / "0/1")
-    rows = differences(bundle, [earlier / "0"])
+    rows = compare(bundle, [earlier / "0"])
     assert [row.new for row in rows if row.agrees is False] == ["not measured"]
 
 
