@@ -14,9 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from segbench.report.bundle import write_bundle
+from segbench.report.bundle import Difference, compare, replay, replayed_overrides, write_bundle
 from segbench.report.formats import rich_table
-from segbench.report.replay import Difference, compare, replay, replayed_overrides
 from segbench.report.report import build_report
 from segbench.report.table import plain_table
 

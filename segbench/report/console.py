@@ -42,16 +42,14 @@ def console_width() -> int:
     return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
-def comparison_table(records: Sequence[Record], axes: Sequence[str] | None = None) -> Table:
-    """What was swept, then every quantity that was measured; the best value of each column is marked."""
-    keys = swept_keys(records, axes) or [key for key in UNSWEPT if any(key in r.parameters for r in records)]
-    quantities = _quantities(records, keys)
+def comparison_table(records: Sequence[Record], quantities: Sequence[Quantity], keys: Sequence[str]) -> Table:
+    """What was swept, then the quantities; the best value of each column is marked."""
+    keys = keys or [key for key in UNSWEPT if any(key in record.parameters for record in records)]
     rows = [[Cell(str(record.parameters.get(key, ""))) for key in keys] for record in records]
     for quantity in quantities:
         for row, cell in zip(rows, _cells(quantity, records), strict=True):
             row.append(cell)
-    columns = [Column(key, is_text=True) for key in keys]
-    return Table([*columns, *(Column(quantity.title, metric=quantity.metric) for quantity in quantities)], rows)
+    return Table([*(Column(key, is_text=True) for key in keys), *(Column(q.title) for q in quantities)], rows)
 
 
 def _quantities(records: Sequence[Record], keys: Sequence[str]) -> list[Quantity]:
@@ -84,13 +82,16 @@ def print_comparison(records: Sequence[Record], console: Console, axes: Sequence
 
     Columns that a narrow console has no room for are left out, the least important first, and named.
     """
-    table, left_out = comparison_table(records, axes), []
-    for metric in dict.fromkeys((*_constant(records, table), *DISPENSABLE)):
+    keys, left_out = swept_keys(records, axes), []
+    quantities = _quantities(records, keys)
+    table = comparison_table(records, quantities, keys)
+    for metric in dict.fromkeys((*_constant(records, quantities), *DISPENSABLE)):
         if _needed_width(table, console) <= console.width:
             break
-        if metric in table.metrics:
-            table = table.without(metric)
+        if metric in (quantity.metric for quantity in quantities):
             left_out.append(metric)
+            quantities = [quantity for quantity in quantities if quantity.metric != metric]
+            table = comparison_table(records, quantities, keys)
     console.print(formats.rich_table(table))
     signs = {Mark.BEST: formats.STAR} | SIGNS
     notes = [f"{sign} {mark.value}" for mark, sign in signs.items() if mark in table.marks]
@@ -102,11 +103,11 @@ def print_comparison(records: Sequence[Record], console: Console, axes: Sequence
             print_line(f"{' '.join(record.overrides) or 'defaults'}: {record.status}: {record.reason}", console)
 
 
-def _constant(records: Sequence[Record], table: Table) -> list[str]:
+def _constant(records: Sequence[Record], quantities: Sequence[Quantity]) -> list[str]:
     """The metrics that all of several points have alike; never the latency or the ratio."""
     ok = [record.metrics for record in records if record.status == "ok"]
-    alike = [m for m in table.metrics if len({metrics[m] for metrics in ok if m in metrics}) == 1]
-    return [metric for metric in alike if metric not in ALWAYS] if len(ok) > 1 else []
+    metrics = [quantity.metric for quantity in quantities if quantity.metric not in ALWAYS]
+    return [m for m in metrics if len(ok) > 1 and len({found[m] for found in ok if m in found}) == 1]
 
 
 def _needed_width(table: Table, console: Console) -> int:
@@ -133,4 +134,5 @@ def print_table(title: str, table: Table, console: Console) -> None:
 
 def markdown(records: Sequence[Record], axes: Sequence[str] | None = None) -> str:
     """The comparison as a Markdown table."""
-    return formats.markdown(comparison_table(records, axes))
+    keys = swept_keys(records, axes)
+    return formats.markdown(comparison_table(records, _quantities(records, keys), keys))

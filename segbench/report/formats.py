@@ -2,7 +2,9 @@
 
 import re
 from itertools import groupby
+from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
 from rich.markup import escape as escape_markup
 from rich.table import Table as RichTable
@@ -28,6 +30,19 @@ LATEX_ESCAPES = {
 NEEDS = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}"
 SHRUNK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Makes a table that is wider than the text as wide as the text."""
+
+
+def rendered(template: str, **facts: Any) -> str:
+    """A page or a text from its template in this folder; what stands in an HTML page is escaped."""
+    environment = Environment(
+        loader=PackageLoader("segbench.report", "."),
+        autoescape=template.endswith(".html.jinja"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(template).render(**facts)
 
 
 def rich_table(table: Table) -> RichTable:

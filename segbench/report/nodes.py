@@ -1,6 +1,6 @@
 """How far the nodes of a cluster agree: the same step's latency on each of them, and its ratio to the baseline."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,32 +21,8 @@ class Nodes:
     """How many points every node measured, and how far the nodes differ in steps that several of them timed."""
 
     points: dict[str, int]
-    spreads: pd.DataFrame
-    """One row a step: `step`, `nodes`, `timings`, and `latency` and `ratio`, the largest of the nodes' medians over the
-    smallest, less one, in percent; no ratio is NaN."""
-
-    @property
-    def sentence(self) -> str:
-        """The worst that was found, or why nothing could be."""
-        if self.spreads.empty:
-            return "No step was timed on more than one node: with a baseline, or several seeds, nodes can be compared."
-        latency, ratio = self.spreads["latency"].max(), self.spreads["ratio"].max()
-        text = f"Between nodes, the latency of the same step differs by up to {latency:.1f}%"
-        return text + ("." if pd.isna(ratio) else f", its ratio to the baseline by up to {ratio:.1f}%.")
-
-    @property
-    def table(self) -> Table:
-        """The steps that several nodes timed."""
-        return plain_table(
-            {
-                "the same step": row["step"],
-                "nodes": str(row["nodes"]),
-                "timings": str(row["timings"]),
-                "latency, %": f"{row['latency']:.1f}",
-                "ratio, %": "" if pd.isna(row["ratio"]) else f"{row['ratio']:.1f}",
-            }
-            for row in self.spreads.to_dict("records")
-        )
+    sentence: str
+    table: Table
 
 
 def node_of(record: Record) -> str:
@@ -64,8 +40,28 @@ def nodes(points: Sequence[Point]) -> Nodes | None:
     counted = timings.loc[~timings["of_baseline"], "node"].value_counts().sort_index()
     timings = timings.sort_values("of_baseline", kind="stable").astype({"latency": float, "ratio": float})
     groups = timings.dropna(subset="latency").groupby(["of_baseline", "step"], sort=False)
-    spreads = [_spread(str(step), group) for (_, step), group in groups if group["node"].nunique() > 1]
-    return Nodes({str(node): int(count) for node, count in counted.items()}, pd.DataFrame(spreads))
+    spreads = pd.DataFrame(_spread(str(step), group) for (_, step), group in groups if group["node"].nunique() > 1)
+    points_of = {str(node): int(count) for node, count in counted.items()}
+    return Nodes(points_of, _sentence(spreads), plain_table(map(_row, spreads.to_dict("records"))))
+
+
+def _sentence(spreads: pd.DataFrame) -> str:
+    """The worst that was found, or why nothing could be."""
+    if spreads.empty:
+        return "No step was timed on more than one node: with a baseline, or several seeds, nodes can be compared."
+    latency, ratio = spreads["latency"].max(), spreads["ratio"].max()
+    text = f"Between nodes, the latency of the same step differs by up to {latency:.1f}%"
+    return text + ("." if pd.isna(ratio) else f", its ratio to the baseline by up to {ratio:.1f}%.")
+
+
+def _row(spread: Mapping[Hashable, Any]) -> dict[str, str]:
+    return {
+        "the same step": spread["step"],
+        "nodes": str(spread["nodes"]),
+        "timings": str(spread["timings"]),
+        "latency, %": f"{spread['latency']:.1f}",
+        "ratio, %": "" if pd.isna(spread["ratio"]) else f"{spread['ratio']:.1f}",
+    }
 
 
 def _timings(point: Point) -> Iterator[dict[str, Any]]:
@@ -92,6 +88,7 @@ def _step(point: Point, *changed: str) -> str:
 
 
 def _spread(step: str, timings: pd.DataFrame) -> dict[str, Any]:
+    """The largest of the nodes' medians over the smallest, less one, in percent."""
     medians = timings.groupby("node")[["latency", "ratio"]].median()
     percent = 100 * (medians.max() / medians.min() - 1)
     return {"step": step, "nodes": len(medians), "timings": len(timings), **percent}

@@ -99,7 +99,7 @@ def load_points(folders: Sequence[Path]) -> tuple[list[Point], list[str]]:
     """
     found: list[Point] = []
     broken: list[str] = []
-    for folder, sweep in _short_names(folders).items():
+    for folder, sweep in _sweep_names(folders).items():
         if (folder / FILE_NAME).is_file():
             found.append(Point(load(folder / FILE_NAME), sweep=sweep, name=folder.name))
             continue
@@ -111,14 +111,10 @@ def load_points(folders: Sequence[Path]) -> tuple[list[Point], list[str]]:
     return found, broken
 
 
-def _short_names(folders: Sequence[Path]) -> dict[Path, str]:
-    """The shortest ends of the folders' paths that tell them apart."""
-    parts = {folder: folder.resolve().parts for folder in folders}
-    for length in range(1, max(map(len, parts.values()), default=0) + 1):
-        names = {folder: "/".join(each[-length:]) for folder, each in parts.items()}
-        if len(set(names.values())) == len(names):
-            return names
-    return {folder: str(folder) for folder in folders}
+def _sweep_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """The names of the folders, their whole paths where two have the same name."""
+    names = {folder: folder.resolve().name for folder in folders}
+    return names if len(set(names.values())) == len(names) else {folder: str(folder) for folder in folders}
 
 
 def with_axes(

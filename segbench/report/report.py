@@ -1,24 +1,24 @@
 """A study's report from its records: one self-contained page, and every table and plot as files beside it."""
 
-import math
+import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from segbench.base.files import write_text
 from segbench.point.record import REPORT_PAGE, STATUSES, Record
 from segbench.report.claims import Finding, findings
 from segbench.report.commands import axes_of, command_of
 from segbench.report.comparison import swept_keys
-from segbench.report.formats import latex, markdown, spans
+from segbench.report.formats import latex, markdown, rendered, spans
 from segbench.report.nodes import Nodes, nodes
 from segbench.report.plots import Plot, plots
-from segbench.report.points import Point, in_words, load_points, machine_of, values_on, with_axes
+from segbench.report.points import Point, as_list, in_words, load_points, machine_of, values_on, with_axes
 from segbench.report.protocol import protocol
 from segbench.report.quantity import LATENCY, RATIO
 from segbench.report.reported import reported
@@ -38,26 +38,106 @@ SHORT_LEGEND = "95% intervals; bold: distinguishably the best; =: not distinguis
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the page shows."""
+    """Everything that the page shows, from a study's description and its points."""
 
-    title: str
-    question: str
-    commands: list[str]
-    ended: str
-    findings: list[Finding]
-    tables: list[Table]
-    plots: list[Plot]
-    reported: list[Table]
-    protocol: str
-    verdicts: Table
-    not_measured: Table
-    machines: dict[str, Table]
-    nodes: Nodes | None
-    config: str
-    headline: dict[str, float]
-    baselines: str
-    broken: list[str]
-    legend: str = LEGEND
+    spec: ReportSpec
+    points: Sequence[Point]
+    commands: Sequence[str]
+    broken: Sequence[str]
+    """Why some records could not be read."""
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """The points' records."""
+        return [point.record for point in self.points]
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """The study's claims, decided."""
+        return findings(self.spec.claims, self.points)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The study's tables."""
+        return tables(self.spec.tables, self.points, self.spec.compare)
+
+    @cached_property
+    def plots(self) -> list[Plot]:
+        """The study's plots."""
+        return plots(self.spec.plots, self.points)
+
+    @cached_property
+    def reported(self) -> list[Table]:
+        """What others published of the same settings."""
+        return reported(self.spec.reported, self.points)
+
+    @cached_property
+    def nodes(self) -> Nodes | None:
+        """How far the nodes of a cluster agree."""
+        return nodes(self.points)
+
+    @property
+    def protocol(self) -> str:
+        """The paragraph on the measurement."""
+        return protocol(self.records)
+
+    @property
+    def ended(self) -> str:
+        """How many points ended how, and when they were measured."""
+        ended = Counter(record.status for record in self.records)
+        counts = ", ".join(f"{ended[status]} {status}" for status in STATUSES if ended[status])
+        first, last = (end(r.started for r in self.records)[:16].replace("T", " ") for end in (min, max))
+        return f"{len(self.records)} points: {counts}. Measured {first} to {last} UTC."
+
+    @property
+    def legend(self) -> str:
+        """What the marks mean, and what ratios and speed-ups are taken to."""
+        changes = [record.config.get("baseline") for record in self.records]
+        known = dict.fromkeys(in_words(each) for each in changes if each)
+        return LEGEND + (f" Ratios and speed-ups are to the same point with {', or '.join(known)}." if known else "")
+
+    @property
+    def verdicts(self) -> Table:
+        """Of how many points each verdict is true, and of how many it is not."""
+        judged: dict[str, list[bool]] = {}
+        for name, verdict in (item for r in self.records if r.status == "ok" for item in r.verdicts.items()):
+            judged.setdefault(name, []).append(verdict)
+        counts = {name: (str(found.count(True)), str(found.count(False))) for name, found in judged.items()}
+        rows = ({"verdict": name, "true": true, "false": false} for name, (true, false) in counts.items())
+        return plain_table(rows, "Verdicts on the measurements")
+
+    @property
+    def not_measured(self) -> Table:
+        """The points without a measurement, and why."""
+        lost = [(point.title, point.record) for point in self.points if not point.ok]
+        rows = ({"point": title, "status": found.status, "reason": str(found.reason)} for title, found in lost)
+        return plain_table(rows, "Points without a measurement")
+
+    @property
+    def machines(self) -> dict[str, Table]:
+        """What the records keep of each machine and its software."""
+        first = {machine_of(record): record.environment for record in reversed(self.records)}
+        return {name: plain_table(_facts(environment)) for name, environment in first.items()}
+
+    @property
+    def config(self) -> str:
+        """The configuration of the first point."""
+        return str(yaml.safe_dump(without_tracker(self.records[0].config), sort_keys=False, allow_unicode=True))
+
+    @property
+    def headline(self) -> dict[str, float]:
+        """The figures by which a study is known: how its claims fared, and geometric means for what it compares."""
+        verdicts = Counter(finding.verdict for finding in self.findings)
+        figures = {f"findings/{verdict.replace(' ', '_')}": float(number) for verdict, number in verdicts.items()}
+        compare = self.spec.compare
+        for value in values_on(self.points, compare) if compare else []:
+            compared = [point for point in self.points if point.value(str(compare)) == value]
+            for shown in (RATIO, LATENCY):
+                found = [estimate.value for point in compared if (estimate := point.estimate(shown))]
+                if found and min(found) > 0:
+                    name = f"geometric_mean_{shown.metric.partition('/')[0]}/{_metric_name(value)}"
+                    figures[name] = statistics.geometric_mean(found)
+        return figures
 
 
 def build_report(folders: Sequence[Path]) -> tuple[Report, list[str]]:
@@ -68,27 +148,8 @@ def build_report(folders: Sequence[Path]) -> tuple[Report, list[str]]:
     points = with_axes(loaded, swept_keys(records, axes_of(folders)), (described or {}).get("split"))
     title = " and ".join(dict.fromkeys(str(record.config.get("name", "sweep")) for record in records))
     spec = parse(described) if described else spec_for(points, title)
-    decided = findings(spec.claims, points)
-    report = Report(
-        title=spec.title,
-        question=spec.question,
-        commands=[command for command in dict.fromkeys(map(command_of, folders)) if command],
-        ended=_ended(records),
-        findings=decided,
-        tables=tables(spec.tables, points, spec.compare),
-        plots=plots(spec.plots, points),
-        reported=reported(spec.reported, points),
-        protocol=protocol(records),
-        verdicts=_verdicts(records),
-        not_measured=_not_measured(points),
-        machines={machine_of(record): _facts(record.environment) for record in reversed(records)},
-        nodes=nodes(points),
-        config=yaml.safe_dump(without_tracker(records[0].config), sort_keys=False, allow_unicode=True),
-        headline=headline(spec, points, decided),
-        baselines=_baselines(records),
-        broken=broken,
-    )
-    return report, broken
+    commands = [command for command in dict.fromkeys(map(command_of, folders)) if command]
+    return Report(spec, points, commands, broken), broken
 
 
 def _common_report(records: Sequence[Record]) -> dict[str, Any] | None:
@@ -112,33 +173,12 @@ def write_report(report: Report, folder: Path) -> Path:
 
 def page(report: Report) -> str:
     """The page as HTML: no script, nothing loaded from elsewhere, every text escaped."""
-    environment = Environment(
-        loader=PackageLoader("segbench.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(report=report, spans=spans)
+    return rendered("page.html.jinja", report=report, spans=spans)
 
 
 def without_tracker(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the address that records are sent to, which may hold a password."""
+    """A configuration without the address that records are sent to."""
     return {key: value for key, value in config.items() if key != "tracker"}
-
-
-def headline(spec: ReportSpec, points: Sequence[Point], decided: Sequence[Finding]) -> dict[str, float]:
-    """The figures by which a study is known: how its claims fared, and geometric means for what it compares."""
-    verdicts = Counter(finding.verdict for finding in decided)
-    figures = {f"findings/{verdict.replace(' ', '_')}": float(number) for verdict, number in verdicts.items()}
-    for value in values_on(points, spec.compare) if spec.compare else []:
-        for shown in (RATIO, LATENCY):
-            found = [point.estimate(shown) for point in points if point.value(str(spec.compare)) == value]
-            known = [estimate.value for estimate in found if estimate and estimate.value > 0]
-            if known:
-                name = f"geometric_mean_{shown.metric.partition('/')[0]}/{_metric_name(value)}"
-                figures[name] = math.exp(math.fsum(map(math.log, known)) / len(known))
-    return figures
 
 
 def _metric_name(value: Any) -> str:
@@ -146,48 +186,10 @@ def _metric_name(value: Any) -> str:
     return "".join(character if character.isalnum() or character in "_-./" else "_" for character in str(value))
 
 
-def _ended(records: Sequence[Record]) -> str:
-    """How many points ended how, and when they were measured."""
-    ended = Counter(record.status for record in records)
-    counts = ", ".join(f"{ended[status]} {status}" for status in STATUSES if ended[status])
-    first, last = (at(record.started for record in records)[:16].replace("T", " ") for at in (min, max))
-    return f"{len(records)} points: {counts}. Measured {first} to {last} UTC."
-
-
-def _baselines(records: Sequence[Record]) -> str:
-    """What ratios and speed-ups are taken to, in one sentence."""
-    changes = [record.config.get("baseline") for record in records]
-    known = dict.fromkeys(in_words(each) for each in changes if each)
-    return f"Ratios and speed-ups are to the same point with {', or '.join(known)}." if known else ""
-
-
-def _verdicts(records: Sequence[Record]) -> Table:
-    """How many points each verdict is true of, and of how many it is not."""
-    ok = [record.verdicts for record in records if record.status == "ok"]
-    judged = {name: [each[name] for each in ok if name in each] for name in dict.fromkeys(n for v in ok for n in v)}
-    return plain_table(
-        (
-            {"verdict": name, "true": str(sum(values)), "false": str(len(values) - sum(values))}
-            for name, values in judged.items()
-        ),
-        "Verdicts on the measurements",
-    )
-
-
-def _not_measured(points: Sequence[Point]) -> Table:
-    return plain_table(
-        ({"point": p.title, "status": p.record.status, "reason": str(p.record.reason)} for p in points if not p.ok),
-        "Points without a measurement",
-    )
-
-
-def _facts(environment: dict[str, Any]) -> Table:
-    """What a record keeps of its machine and its software."""
-    shown = [key for key in (*MACHINE_FACTS, *RUN_FACTS) if environment.get(key) is not None]
-    return plain_table({"fact": key.replace("_", " "), "value": _fact(environment[key])} for key in shown)
-
-
-def _fact(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _facts(environment: dict[str, Any]) -> Iterator[dict[str, str]]:
+    for key in (*MACHINE_FACTS, *RUN_FACTS):
+        value = environment.get(key)
+        if isinstance(value, dict):
+            value = [f"{name} {inner}" for name, inner in value.items()]
+        if value is not None:
+            yield {"fact": key.replace("_", " "), "value": ", ".join(map(str, as_list(value)))}

@@ -1,7 +1,7 @@
 """A table of cells: what every form of a table, on the console, in files and on pages, is written from."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 
 import pandas as pd
@@ -55,7 +55,6 @@ class Column:
     header: str
     group: str = ""
     is_text: bool = False
-    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,18 +67,6 @@ class Table:
     caption: str = ""
     frame: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     """One row a point, at full precision: its axes, its status, and metrics by their names in the record."""
-
-    @property
-    def metrics(self) -> list[str]:
-        """The metrics that have a column."""
-        return [column.metric for column in self.columns if column.metric]
-
-    def without(self, metric: str) -> "Table":
-        """The table without the column of a metric."""
-        kept = [index for index, column in enumerate(self.columns) if column.metric != metric]
-        return replace(
-            self, columns=[self.columns[i] for i in kept], rows=[[row[i] for i in kept] for row in self.rows]
-        )
 
     @property
     def marks(self) -> set[Mark]:

@@ -14,8 +14,7 @@ from conftest import ROOT
 from known_points import record
 
 from segbench.point.record import FILE_NAME, load_sweep, save
-from segbench.report.bundle import write_bundle
-from segbench.report.replay import compare, replayed_overrides
+from segbench.report.bundle import compare, replayed_overrides, write_bundle
 from segbench.report.report import build_report
 
 EXACT = {

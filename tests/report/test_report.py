@@ -11,7 +11,6 @@ from known_points import NASTY, table_points
 from segbench.point.record import save
 from segbench.report.points import load_points
 from segbench.report.report import build_report, page, write_report
-from segbench.report.table import plain_table
 
 
 def saved(folder: Path) -> Path:
@@ -34,9 +33,10 @@ def test_a_sweep_without_a_study_gets_a_report_too(tmp_path: Path) -> None:
 
 def test_texts_of_records_cannot_become_part_of_the_page(tmp_path: Path) -> None:
     report, _ = build_report([saved(tmp_path / "sweep")])
-    lost = plain_table([{"point": NASTY, "status": "failed", "reason": NASTY}])
-    text = page(replace(report, title=NASTY, not_measured=lost, config=NASTY))
-    assert "<script" not in text and text.count("&lt;script&gt;") == 5
+    lost = replace(report.points[0].record, status="failed", reason=NASTY, config={"name": NASTY})
+    nasty = replace(report.points[0], record=lost, axes={"block": NASTY})
+    text = page(replace(report, spec=replace(report.spec, title=NASTY), points=[nasty, *report.points[1:]]))
+    assert "<script" not in text and text.count("&lt;script&gt;") == 9
 
 
 def test_a_folder_without_records_is_named(tmp_path: Path) -> None:
