@@ -1,1 +1,4 @@
-"""Records to tables. The only place where numbers are rounded."""
+"""Records become figures with intervals, tables, plots, pages and bundles; only here are numbers rounded.
+
+Knows config and base, of a measurement its record (point.record), and the formulas of measure. Nobody but sweep knows it.
+"""

@@ -22,14 +22,16 @@ def comparison(records: Sequence[tuple[str, Record]]) -> pd.DataFrame:
 
 def swept_keys(records: Sequence[Record], axes: Sequence[str] | None = None) -> list[str]:
     """The parameters that a sweep varied: those of its `axes`, else of overrides that differ between its records."""
-    if axes is None:
-        values: dict[str, set[str]] = {}
-        for record in records:
-            typed = {key_of(override): str(value_of(override)) for override in readable(record.overrides)}
-            for key, value in typed.items():
-                values.setdefault(key, set()).add(value)
-        axes = [key for key, found in values.items() if len(found) > 1]
-    return list(dict.fromkeys(name for key in axes for name in _parameters_of(key, records)))
+    if axes is not None:
+        names = dict.fromkeys(name for key in axes for name in _parameters_of(key, records))
+        return [name for name in names if _varies(name, records)]
+    values: dict[str, set[str]] = {}
+    for record in records:
+        typed = {key_of(override): str(value_of(override)) for override in readable(record.overrides)}
+        for key, value in typed.items():
+            values.setdefault(key, set()).add(value)
+    keys = [key for key, found in values.items() if len(found) > 1]
+    return list(dict.fromkeys(name for key in keys for name in _parameters_of(key, records)))
 
 
 def _parameters_of(key: str, records: Sequence[Record]) -> list[str]:
@@ -37,8 +39,11 @@ def _parameters_of(key: str, records: Sequence[Record]) -> list[str]:
     if any(key in record.parameters for record in records):
         return [key]
     below = dict.fromkeys(name for r in records for name in r.parameters if name.startswith(f"{key}."))
-    varying = [name for name in below if len({str(record.parameters.get(name)) for record in records}) > 1]
-    return varying or [key]
+    return [name for name in below if _varies(name, records)] or [key]
+
+
+def _varies(name: str, records: Sequence[Record]) -> bool:
+    return len({str(record.parameters.get(name)) for record in records}) > 1
 
 
 def headline(records: Sequence[Record]) -> dict[str, float]:

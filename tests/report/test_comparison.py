@@ -30,8 +30,9 @@ def test_what_is_no_override_is_passed_over() -> None:
 
 
 def test_the_axes_of_the_sweep_go_before_what_differs() -> None:
-    found = [record("block=dw", "seed=1", block="dw", seed=1, channels=8)]
-    assert swept_keys(found, ["channels", "block"]) == ["channels", "block"]
+    found = [record(f"seed={seed}", block=block, channels=8, seed=seed) for seed, block in enumerate(("dw", "stm"))]
+    assert swept_keys(found) == ["seed"]
+    assert swept_keys(found, ["channels", "block"]) == ["block"], "channels have one value"
 
 
 def swept(folder: Path, *typed: str, **state: object) -> Path:
