@@ -32,11 +32,11 @@ def main() -> None:
         record = measure_point(config, understand(config, overrides, {"block": "dw"}), sweep / "0").record
         for number in range(count):
             block, channels = BLOCKS[number % len(BLOCKS)], 8 + 2 * (number // len(BLOCKS))
-            place = sweep / str(number)
-            place.mkdir(parents=True)
+            point = sweep / str(number)
+            point.mkdir(parents=True)
             changed = {"block": block, "channels": channels}
             asked = [f"{key}={value}" for key, value in changed.items()]
-            save(replace(record, overrides=asked, parameters=record.parameters | changed), place)
+            save(replace(record, overrides=asked, parameters=record.parameters | changed), point)
         samples = sum(len(series) for series in record.samples.values())
         start = time.perf_counter()
         load_points([sweep])

@@ -168,8 +168,8 @@ def _agree(quantity: Quantity, old: Point, new: Point, comparisons: int) -> bool
 
     Contended or unsteady figures decide nothing, and latencies of two machines may differ as they like.
     """
-    elsewhere = quantity is LATENCY and old.machine != new.machine
-    if elsewhere or old.is_disturbed(quantity) or new.is_disturbed(quantity):
+    on_another_machine = quantity is LATENCY and old.machine != new.machine
+    if on_another_machine or old.is_disturbed(quantity) or new.is_disturbed(quantity):
         return None
     unpaired = replace(quantity, power=0)  # an old and a new figure share no baseline run
     over = quotient(new, old, unpaired, comparisons)

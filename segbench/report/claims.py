@@ -35,10 +35,10 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The claimed side's figure over the other's in one setting, `None` where one is missing."""
+class Setting:
+    """Where on the axes a claim was looked at, and the claimed side's figure over the other's, `None` without one."""
 
-    setting: str
+    name: str
     quotient: Estimate | None
     disturbed: bool
 
@@ -61,7 +61,7 @@ def decide(spec: ClaimSpec, points: Sequence[Point]) -> Finding:
     else:
         compared = _with_points(spec.than, claimed, of_points, [p for p in points if p.matches(spec.than)])
     lacking = _unmatched(spec.of, points) + _unmatched(spec.than or {}, points)
-    lacking += [c.setting for c in compared if c.quotient is None]
+    lacking += [c.name for c in compared if c.quotient is None]
     known = [c for c in compared if c.quotient is not None]
     if not known:
         return Finding(spec.claim, spec.source, UNANSWERED, "the points that it speaks of were not measured", 0)
@@ -89,24 +89,24 @@ def _unmatched(where: Where, points: Sequence[Point]) -> list[str]:
     ]
 
 
-def _with_points(than: Where, claimed: Quantity, left: Sequence[Point], right: Sequence[Point]) -> list[Comparison]:
+def _with_points(than: Where, claimed: Quantity, left: Sequence[Point], right: Sequence[Point]) -> list[Setting]:
     """Each of the points over each of the others that is alike on all axes which `than` does not name."""
     pairs = [(a, b) for a in left for b in right if a is not b and a.other_axes(*than) == b.other_axes(*than)]
     several = len({str(b.axes) for _, b in pairs}) > len({str(b.other_axes(*than)) for _, b in pairs})
     found = []
     for a, b in pairs:
         other = ["than " + " ".join(f"{axis}={b.value(axis)}" for axis in sorted(than))] if several else []
-        setting = " ".join(filter(None, [in_words(a.other_axes(*than)), *other]))
+        name = " ".join(filter(None, [in_words(a.other_axes(*than)), *other]))
         disturbed = a.is_disturbed(claimed) or b.is_disturbed(claimed)
-        found.append(Comparison(setting, quotient(a, b, claimed, len(pairs)), disturbed))
+        found.append(Setting(name, quotient(a, b, claimed, len(pairs)), disturbed))
     return found
 
 
-def _with_value(spec: ClaimSpec, claimed: Quantity, point: Point) -> Comparison:
+def _with_value(spec: ClaimSpec, claimed: Quantity, point: Point) -> Setting:
     """The point's figure over the claimed value."""
     found = point.estimate(claimed)
     over = claimed.shown(found).over(Estimate(float(spec.value or 0))) if found else None
-    return Comparison(in_words(point.other_axes()), over, point.is_disturbed(claimed))
+    return Setting(in_words(point.other_axes()), over, point.is_disturbed(claimed))
 
 
 def _holds(spec: ClaimSpec, found: Estimate) -> bool:
@@ -123,10 +123,10 @@ def _contradicts(spec: ClaimSpec, found: Estimate) -> bool:
     return found.is_larger if spec.expect == "smaller" else found.is_smaller
 
 
-def _evidence(claimed: Quantity, spec: ClaimSpec, shown: Sequence[Comparison], settings: int) -> str:
+def _evidence(claimed: Quantity, spec: ClaimSpec, shown: Sequence[Setting], settings: int) -> str:
     """The quotients that decided, in words."""
     listed = [
-        f"{quotient_text(c.quotient)}{f' at {c.setting}' if c.setting else ''}{' (disturbed)' if c.disturbed else ''}"
+        f"{quotient_text(c.quotient)}{f' at {c.name}' if c.name else ''}{' (disturbed)' if c.disturbed else ''}"
         for c in shown[:MOST_LISTED]
         if c.quotient
     ]

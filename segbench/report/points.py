@@ -87,7 +87,7 @@ def machine_of(record: Record) -> str:
     """What a record ran on, in one line."""
     found = record.environment
     accelerator = found.get("accelerator") or {}
-    if accelerator and record.config.get("device", {}).get("type") == "cuda":
+    if accelerator and (record.config.get("device") or {}).get("type") == "cuda":
         return f"{accelerator.get('name')}, {found.get('host')}"
     return f"{found.get('cpu')}, {found.get('cores_physical')} cores, {found.get('host')}"
 
