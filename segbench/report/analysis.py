@@ -84,7 +84,7 @@ def _components(frame: pd.DataFrame) -> Table:
         {
             "part": row["path"],
             "type": row["module_type"],
-            "calls": str(row["calls"]),
+            "calls": row["calls"],
             "ms": significant(row["latency_ms"]),
             "share (%) [95% interval]": interval(
                 *(100 * row[key] for key in ("share", "share_ci95_low", "share_ci95_high"))

@@ -2,31 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from segbench.report.style import COLOURS, DPI, new_figure
+from segbench.report.style import COLOURS, DPI, Look, new_figure
 
 MIB = 2**20
 MOST_BARS = 60
 
 
-class LevelStyle(NamedTuple):
-    """How a level of the memory is drawn; in grey the marker, the line or the hatch tells it."""
-
-    marker: str
-    colour: str
-    line: str
-    hatch: str
-
-
 LEVELS = {
-    "L2": LevelStyle("o", COLOURS[0], "-", ""),
-    "L3": LevelStyle("s", COLOURS[1], "--", "//"),
-    "memory": LevelStyle("^", COLOURS[7], ":", "xx"),
+    "L2": Look(COLOURS[0], "o", "-", ""),
+    "L3": Look(COLOURS[1], "s", "--", "//"),
+    "memory": Look(COLOURS[7], "^", ":", "xx"),
 }
+"""How the levels of the memory are drawn."""
 
 
 def roofline(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) -> None:
@@ -37,14 +29,14 @@ def roofline(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) 
     low, high = min([*counted["intensity"], whole]) / 2, max([*counted["intensity"], whole]) * 4
     intensity = np.geomspace(low, high, 200)
     peak = metrics["roofline/peak_gflop_s"]
-    for level, style in LEVELS.items():
+    for level, look in LEVELS.items():
         bandwidth = metrics[f"roofline/bandwidth_{level}_gb_s"]
         roof = np.minimum(peak, bandwidth * intensity)
-        axes.plot(intensity, roof, style.line, color="black", linewidth=1, label=f"{level}: {bandwidth:.3g} GB/s")
-    for level, style in LEVELS.items():
+        axes.plot(intensity, roof, look.line, color="black", linewidth=1, label=f"{level}: {bandwidth:.3g} GB/s")
+    for level, look in LEVELS.items():
         those = counted[counted["level"] == level]
         rate = those["flops"] / those["attainable_ms"] / 1e6
-        drawn: dict[str, Any] = {"marker": style.marker, "s": 24, "color": style.colour, "alpha": 0.7}
+        drawn: dict[str, Any] = {"marker": look.marker, "s": 24, "color": look.colour, "alpha": 0.7}
         axes.scatter(those["intensity"], rate, label=f"operators in {level}, at best", **drawn)
     attained = metrics["roofline/attained_gflop_s"]
     axes.plot(whole, attained, marker="*", markersize=15, color=COLOURS[3], markeredgecolor="black", linestyle="none")
@@ -60,12 +52,12 @@ def working_sets(operators: pd.DataFrame, metrics: Mapping[str, float], path: Pa
     moving = operators[operators["working_set_bytes"] > 0]
     figure, axes = new_figure(9, 4.2)
     positions = np.arange(len(moving))
-    for level, style in LEVELS.items():
+    for level, look in LEVELS.items():
         those = (moving["level"] == level).to_numpy()
         heights = moving["working_set_bytes"][those] / MIB
         drawn: dict[str, Any] = {
-            "color": style.colour,
-            "hatch": style.hatch,
+            "color": look.colour,
+            "hatch": look.hatch,
             "alpha": 0.6,
             "edgecolor": "black",
             "linewidth": 0.3,

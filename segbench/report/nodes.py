@@ -54,11 +54,11 @@ def _sentence(spreads: pd.DataFrame) -> str:
     return text + ("." if pd.isna(ratio) else f", its ratio to the baseline by up to {ratio:.1f}%.")
 
 
-def _row(spread: Mapping[Hashable, Any]) -> dict[str, str]:
+def _row(spread: Mapping[Hashable, Any]) -> dict[str, Any]:
     return {
         "the same step": spread["step"],
-        "nodes": str(spread["nodes"]),
-        "timings": str(spread["timings"]),
+        "nodes": spread["nodes"],
+        "timings": spread["timings"],
         "latency, %": f"{spread['latency']:.1f}",
         "ratio, %": "" if pd.isna(spread["ratio"]) else f"{spread['ratio']:.1f}",
     }

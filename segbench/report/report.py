@@ -102,8 +102,7 @@ class Report:
         judged: dict[str, list[bool]] = {}
         for name, verdict in (item for r in self.records if r.status == "ok" for item in r.verdicts.items()):
             judged.setdefault(name, []).append(verdict)
-        counts = {name: (str(found.count(True)), str(found.count(False))) for name, found in judged.items()}
-        rows = ({"verdict": name, "true": true, "false": false} for name, (true, false) in counts.items())
+        rows = ({"verdict": n, "true": found.count(True), "false": found.count(False)} for n, found in judged.items())
         return plain_table(rows, "Verdicts on the measurements")
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import pandas as pd
 
@@ -74,13 +75,20 @@ class Table:
         return {mark for row in self.rows for cell in row for mark in cell.marks}
 
 
-def plain_table(rows: Iterable[Mapping[str, str]], caption: str = "", name: str = "") -> Table:
-    """A table of texts, one mapping of headers to texts a row; columns of numbers are columns of figures."""
-    listed = list(rows)
-    headers = list(listed[0]) if listed else []
-    is_text = {header: not all(_is_number(row[header]) for row in listed) for header in headers}
-    columns = [Column(header, is_text=is_text[header]) for header in headers]
-    return Table(columns, [[Cell(row[header]) for header in headers] for row in listed], name, caption)
+def plain_table(rows: Iterable[Mapping[str, Any]], caption: str = "", name: str = "") -> Table:
+    """A table of plain values, one mapping of headers to values a row; columns of numbers are columns of figures."""
+    listed = [{header: _plain_text(value) for header, value in row.items()} for row in rows]
+    headers = listed[0] if listed else {}
+    columns = [Column(h, is_text=not all(_is_number(row[h]) for row in listed)) for h in headers]
+    return Table(columns, [[Cell(row[h]) for h in headers] for row in listed], name, caption)
+
+
+def _plain_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return count(value) if float(value).is_integer() else significant(float(value))
 
 
 def _is_number(text: str) -> bool:

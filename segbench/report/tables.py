@@ -14,7 +14,6 @@ from segbench.report.evidence import quotient
 from segbench.report.exact import exact_rows
 from segbench.report.points import MACHINE, SWEEP, Point, values_on
 from segbench.report.quantity import Quantity, quantity
-from segbench.report.rounding import count, significant
 from segbench.report.study import TableSpec
 from segbench.report.table import Cell, Column, Table, figure_cell, plain_table, quotient_text, text_of
 
@@ -35,14 +34,7 @@ def tables(specs: Sequence[TableSpec], points: Sequence[Point], compare: str | N
 
 def _exact_table(spec: TableSpec, points: Sequence[Point]) -> Table:
     rows = exact_rows(str(spec.exact), [point.record.config for point in points])
-    texts = [{key: _exact_text(value) for key, value in row.items()} for row in rows]
-    return replace(plain_table(texts, spec.caption, spec.name), frame=pd.DataFrame(rows))
-
-
-def _exact_text(value: Any) -> str:
-    if isinstance(value, bool | str):
-        return str(value).lower() if isinstance(value, bool) else value
-    return count(value) if float(value).is_integer() else significant(float(value))
+    return replace(plain_table(rows, spec.caption, spec.name), frame=pd.DataFrame(rows))
 
 
 def _table(spec: TableSpec, points: Sequence[Point], compare: str | None) -> Table:

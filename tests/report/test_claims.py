@@ -100,3 +100,9 @@ def test_a_true_claim_over_many_settings_is_seldom_refuted() -> None:
         )
         refuted += decide(FASTER, found).verdict == REFUTED
     assert refuted <= 0.05 * 200 + 2 * math.sqrt(0.05 * 0.95 * 200)
+
+
+@pytest.mark.parametrize(("parameters", "verdict"), [(0, CONFIRMED), (1, REFUTED)])
+def test_a_claim_may_be_of_zero(parameters: int, verdict: str) -> None:
+    claim = ClaimSpec("it has none", "a test", "parameters", {"block": "a"}, "equal", value=0)
+    assert decide(claim, points(record(1.0, block="a", parameters=parameters))).verdict == verdict
