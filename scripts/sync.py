@@ -24,7 +24,8 @@ from segbench.point.prepare import composed
 from segbench.sweep.folder import BusyError
 from segbench.sweep.sync import send_folder, sweeps_in
 from segbench.tracking.address import AddressError, refuse_secrets
-from segbench.tracking.tracker import MlflowTracker, NoTracker, TrackerError
+from segbench.tracking.none import NoTracker
+from segbench.tracking.tracker import MlflowTracker, TrackerError
 
 
 def main() -> int:

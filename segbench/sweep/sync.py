@@ -9,7 +9,8 @@ from pathlib import Path
 from segbench.base.interrupts import held_back
 from segbench.point.record import FILE_NAME, REPORT_FOLDER, TABLE, Record, load, load_sweep
 from segbench.sweep.folder import STATE, claim, give_back, mark_killed, open_sweep, refuse_links
-from segbench.tracking.tracker import MlflowTracker, NoTracker, TrackerError
+from segbench.tracking.none import NoTracker
+from segbench.tracking.tracker import MlflowTracker, TrackerError
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,8 @@ def send_missing(
     if isinstance(tracker, NoTracker):
         return 0
     tracker.parent_run = run_id
-    if run_id:
-        tracker.supersede(points, run_id)
     count, refused = 0, []
-    for folder in tracker.missing(points, run_id):
+    for folder in tracker.reconcile(points, run_id) if run_id else points:
         record = load(folder / FILE_NAME)
         try:
             with held_back():

@@ -1,0 +1,134 @@
+"""An MLflow store: how long to wait for it, its client, its experiment, its runs and their pages."""
+
+import logging
+import os
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock
+
+ATTEMPTS = 2
+"""A request that fails is repeated once, since a server may have closed the connection that it came by."""
+CREATION_LOCK = 0x5E6BE9C
+"""PostgreSQL's number of the lock around the creation of tables; it frees the lock of a process that was killed."""
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Lets the pages of the experiment open with its runs and not with language-model traces."""
+ALL = 50_000
+"""The most runs that MLflow returns at once; no sweep has so many points."""
+COMPARED = 50
+"""Up to so many runs go into one link that compares them; more would make an address that browsers cut."""
+
+
+def settings(timeout_s: float) -> dict[str, str]:
+    """Variables of MLflow and of PostgreSQL's driver by which one request takes about `timeout_s` at most."""
+    attempt_s = str(max(1, int(timeout_s / ATTEMPTS)))
+    return {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": attempt_s,
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(ATTEMPTS - 1),
+        "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for an hour
+        "MLFLOW_SQLALCHEMYSTORE_POOL_RECYCLE": "1",  # the driver limits the opening of a connection, not its use
+        "PGCONNECT_TIMEOUT": attempt_s,
+        "PGOPTIONS": f"-c statement_timeout={round(1000 * timeout_s)}",
+    }
+
+
+class Store:
+    """The store at an address, as this process sees it. MLflow is imported when it is needed."""
+
+    def __init__(self, address: str, experiment: str, timeout_s: float) -> None:
+        self.address = address
+        self.experiment = experiment
+        self.timeout_s = timeout_s
+        self.is_file = address.startswith("sqlite:")
+        self.failed = False  # once it did not serve a call, later points of this process do not wait for it
+
+    @classmethod
+    @cache
+    def at(cls, address: str, experiment: str, timeout_s: float) -> Self:
+        """The same store for all points that a process measures."""
+        return cls(address, experiment, timeout_s)
+
+    @cached_property
+    def client(self) -> Any:
+        """MLflow's client, quiet and quick to give up. What the user set in the environment stays."""
+        for name, value in settings(self.timeout_s).items():
+            os.environ.setdefault(name, value)
+        for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3.connectionpool"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+        from mlflow import MlflowClient
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = ATTEMPTS  # it would try ten times, for a hundred seconds, to open a database
+        return MlflowClient(tracking_uri=self.address)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """The experiment's id; the experiment is created where it is not there yet."""
+        if found := self.client.get_experiment_by_name(self.experiment):
+            return str(found.experiment_id)
+        try:
+            return str(self.client.create_experiment(self.experiment, tags=EXPERIMENT_TAGS))
+        except Exception:
+            if found := self.client.get_experiment_by_name(self.experiment):  # another process was faster
+                return str(found.experiment_id)
+            raise
+
+    def open(self) -> None:
+        """Connect, and create MLflow's tables and the experiment where the store is empty."""
+        with self._creation_lock():
+            _ = self.experiment_id
+
+    @contextmanager
+    def _creation_lock(self) -> Iterator[None]:
+        """Let one process at a time create the tables: two that do so at the same time break the store.
+
+        An MLflow server creates its tables before it answers.
+        """
+        if self.is_file:
+            path = Path(self.address.removeprefix("sqlite:///").partition("?")[0])
+            with FileLock(path.with_name(f".{path.name}.lock")):
+                yield
+        elif self.address.startswith("postgresql"):
+            from sqlalchemy import create_engine, text
+
+            _ = self.client  # sets the limits of the driver
+            engine = create_engine(self.address)
+            try:
+                with engine.connect() as connection:
+                    connection.execute(text(f"SELECT pg_advisory_lock({CREATION_LOCK})"))
+                    yield
+            finally:
+                engine.dispose()
+        else:
+            yield
+
+    def runs(self, wanted: str) -> list[Any]:
+        """All runs of the experiment that a filter of MLflow describes."""
+        return list(self.client.search_runs([self.experiment_id], wanted, max_results=ALL))
+
+    def children(self, run_id: str) -> list[Any]:
+        """The runs of a sweep's points."""
+        return self.runs(f"tags.mlflow.parentRunId = '{run_id}'")
+
+    def files_of(self, run: Any) -> Any:
+        """Where a run's files go. The client's own methods would ask the store for the run first: 4 ms a point."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(run.info.artifact_uri, tracking_uri=self.address)
+
+    def page(self, run_id: str | None) -> str:
+        """The page, below the address of MLflow's pages, of a sweep's run, or the one that compares its points."""
+        if run_id is None:
+            return f"/#/experiments/{self.experiment_id}/runs"
+        points = self.children(run_id)
+        if not 2 <= len(points) <= COMPARED:
+            return f"/#/experiments/{self.experiment_id}/runs/{run_id}"
+        found = "[" + ",".join(f'"{point.info.run_id}"' for point in reversed(points)) + "]"
+        experiments = f'["{self.experiment_id}"]'
+        return f"/#/compare-runs?runs={urllib.parse.quote(found)}&experiments={urllib.parse.quote(experiments)}"
