@@ -43,7 +43,7 @@ class ClusterLauncher(Launcher):
 
 def without_result(reason: str) -> JobReturn:
     """Stands for the result of a point that brought none home: it failed, and the sweep goes on."""
-    from segbench.point.entry import Outcome
+    from segbench.sweep.job import Outcome
 
     outcome = Outcome("failed", reason, unrecorded=True)
     return JobReturn(status=JobStatus.COMPLETED, _return_value=outcome)

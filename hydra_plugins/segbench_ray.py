@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.segbench_launcher import ClusterLauncher, Overrides, last_line, without_result
-from segbench.sweep.clusters import RAY_NODE
+from segbench.point.place import RAY_NODE
 
 POLL_S = 2.0
 """Between two looks for nodes that came or went."""

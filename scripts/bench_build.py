@@ -13,7 +13,7 @@ import time
 
 from hydra import compose, initialize_config_dir
 
-from segbench.config.composed import CONF_DIR
+from segbench.config.compose import CONF_DIR
 from segbench.point.prepare import build_module
 
 BLOCK_MS, LARGEST_MS = 20.0, 500.0

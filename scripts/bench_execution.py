@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 
+from segbench.config.compose import composed
 from segbench.measure.clock import host_clock
 from segbench.point.entry import attempt
 from segbench.point.isolation import in_fresh_process
-from segbench.point.prepare import build, composed
+from segbench.point.prepare import build
 from segbench.step.inputs import make_input
 from segbench.step.onnxruntime import OnnxRuntime
 from segbench.step.placed import Placed, in_form, open_device

@@ -13,8 +13,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from segbench.config.compose import composed
 from segbench.point.entry import measure_point, understand
-from segbench.point.prepare import composed
 from segbench.point.record import save
 from segbench.report.points import load_points
 from segbench.report.report import build_report, write_report

@@ -12,9 +12,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from segbench.config.compose import composed
 from segbench.measure.analytic import map_bytes, repconv_memory
 from segbench.measure.trace import trace_step
-from segbench.point.prepare import build, composed
+from segbench.point.prepare import build
 from segbench.step.placed import in_form
 
 MIB = 2**20

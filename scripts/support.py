@@ -14,11 +14,10 @@ from pathlib import Path
 
 from rich.progress import track
 
-from segbench.config.composed import CONF_DIR
+from segbench.config.compose import CONF_DIR, composed
 from segbench.point.entry import attempt
 from segbench.point.environment import describe
 from segbench.point.isolation import ProcessDiedError, in_fresh_process
-from segbench.point.prepare import composed
 
 TIMING = ["timing=fixed_20_100", "timing.warmup_calls=1", "timing.timed_calls=6"]
 MODELS = {

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from segbench.base.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
+from segbench.config.compose import composed
 from segbench.config.explain import explain
-from segbench.point.prepare import composed
 from segbench.sweep.folder import BusyError
 from segbench.sweep.sync import send_folder, sweeps_in
 from segbench.tracking.address import AddressError, refuse_secrets

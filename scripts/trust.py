@@ -32,13 +32,14 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from segbench.config.compose import composed
 from segbench.measure.clock import host_clock, timer_floor_ms
 from segbench.measure.latency import AdaptiveProtocol, Maker
 from segbench.measure.statistics import RatioInterval, ratio_interval
 from segbench.point.entry import attempt
 from segbench.point.environment import describe
 from segbench.point.isolation import in_fresh_process
-from segbench.point.prepare import build, composed
+from segbench.point.prepare import build
 from segbench.step.inputs import make_input
 from segbench.step.placed import Placed, in_form, open_device
 

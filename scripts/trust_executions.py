@@ -17,11 +17,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from segbench.config.composed import CONF_DIR
+from segbench.config.compose import CONF_DIR, composed
 from segbench.point.entry import attempt
 from segbench.point.environment import describe
 from segbench.point.findings import Findings
-from segbench.point.prepare import composed
 
 BLOCKS = (["channels=8", "resolution=16"], ["channels=64", "resolution=64"])
 LEAST_PERCENT = 60

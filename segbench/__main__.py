@@ -38,11 +38,11 @@ def _compose_and_run(show_tracebacks: bool) -> None:
     import hydra
     from omegaconf import DictConfig
 
-    from segbench.config.composed import CONF_DIR
+    from segbench.config.compose import CONF_DIR
     from segbench.sweep.callback import SweepCallback
 
     def point(config: DictConfig) -> Any:
-        from segbench.point.entry import run
+        from segbench.sweep.job import run
 
         return run(config)
 

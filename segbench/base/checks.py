@@ -1,57 +1,49 @@
-"""Checks of values that come from the user. Each error names the value, the rule and what is allowed."""
-
-from __future__ import annotations
+"""Checks of values that come from the user: each returns the value, or raises what is wrong as data."""
 
 from collections.abc import Collection, Sequence
 
-
-class UnsupportedError(ValueError):
-    """A request that is understood but cannot be served here; the message says why and what can."""
-
-
-class OddError(ValueError):
-    """An odd number of channels where an even one is needed."""
+from segbench.base.errors import NotAllowedError, OddError
 
 
 def positive_int(name: str, value: object) -> int:
-    """Return `value` if it is an integer of at least 1, else raise `ValueError`."""
+    """Return `value` if it is an integer of at least 1, else raise `NotAllowedError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value} is not allowed: it must be an integer, 1 or more")
+        raise NotAllowedError(name, value, "it must be an integer, 1 or more")
     return value
 
 
 def natural_int(name: str, value: object) -> int:
-    """Return `value` if it is an integer of at least 0, else raise `ValueError`."""
+    """Return `value` if it is an integer of at least 0, else raise `NotAllowedError`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{name}={value} is not allowed: it must be an integer, 0 or more")
+        raise NotAllowedError(name, value, "it must be an integer, 0 or more")
     return value
 
 
 def odd_int(name: str, value: object) -> int:
-    """Return `value` if it is a positive odd integer, else raise `ValueError`."""
+    """Return `value` if it is a positive odd integer, else raise `NotAllowedError`."""
     if positive_int(name, value) % 2 == 0:
-        raise ValueError(f"{name}={value} is not allowed: it must be odd (1, 3, 5, 7, ...)")
+        raise NotAllowedError(name, value, "it must be odd (1, 3, 5, 7, ...)")
     return int(str(value))
 
 
 def even_int(name: str, value: object) -> int:
-    """Return `value` if it is a positive even integer, else raise `ValueError`."""
+    """Return `value` if it is a positive even integer, else raise `NotAllowedError`."""
     if positive_int(name, value) % 2 == 1:
-        raise OddError(f"{name}={value} is not allowed: it must be even (2, 4, 6, ...)")
+        raise OddError(name, value, "it must be even (2, 4, 6, ...)")
     return int(str(value))
 
 
 def probability(name: str, value: object) -> float:
-    """Return `value` if it lies in [0, 1], else raise `ValueError`."""
+    """Return `value` if it lies in [0, 1], else raise `NotAllowedError`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{name}={value} is not allowed: it must lie between 0 and 1")
+        raise NotAllowedError(name, value, "it must lie between 0 and 1")
     return float(value)
 
 
 def one_of(name: str, value: object, allowed: Collection[str]) -> str:
-    """Return `value` if it is among `allowed`, else raise `ValueError` with the choices."""
+    """Return `value` if it is among `allowed`, else raise `NotAllowedError` with the choices."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{name}={value} is not allowed: choose one of {', '.join(sorted(allowed))}")
+        raise NotAllowedError(name, value, f"choose one of {', '.join(sorted(allowed))}")
     return value
 
 
@@ -82,21 +74,21 @@ def two_voxels(stride: int, size: Sequence[int]) -> None:
 
 
 def positive_number(name: str, value: object) -> float:
-    """Return `value` if it is a finite number above 0, else raise `ValueError`."""
+    """Return `value` if it is a finite number above 0, else raise `NotAllowedError`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError(f"{name}={value} is not allowed: it must be a number above 0")
+        raise NotAllowedError(name, value, "it must be a number above 0")
     return float(value)
 
 
 def list_of_positive(name: str, value: object, count: int) -> list[int]:
-    """Return `value` if it lists `count` positive integers, else raise `ValueError`."""
+    """Return `value` if it lists `count` positive integers, else raise `NotAllowedError`."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
-        raise ValueError(f"{name}={value} is not allowed: it must list {count} values")
+        raise NotAllowedError(name, value, f"it must list {count} values")
     return [positive_int(f"{name}[{index}]", item) for index, item in enumerate(value)]
 
 
 def boolean(name: str, value: object) -> bool:
-    """Return `value` if it is a truth value, else raise `ValueError`."""
+    """Return `value` if it is a truth value, else raise `NotAllowedError`."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name}={value} is not allowed: it must be true or false")
+        raise NotAllowedError(name, value, "it must be true or false")
     return value

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from segbench.base.checks import UnsupportedError, natural_int, positive_int, positive_number
+from segbench.base.checks import natural_int, positive_int, positive_number
+from segbench.base.errors import UnsupportedError
 from segbench.measure import contention
 from segbench.measure.clock import Clock, Step, clock_for, timer_floor_ms
 from segbench.measure.gpu import gpu_evidence

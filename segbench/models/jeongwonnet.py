@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segbench.base.checks import OddError, boolean, list_of_positive, multiple_of, positive_int
+from segbench.base.checks import boolean, list_of_positive, multiple_of, positive_int
+from segbench.base.errors import OddError
 from segbench.blocks.conv import conv1x1_bn_relu
 from segbench.blocks.deploy import Deployable
 from segbench.models import BlockFactory

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segbench.base.checks import UnsupportedError, positive_int
+from segbench.base.checks import positive_int
+from segbench.base.errors import UnsupportedError
 
 
 class TimmModule(nn.Module):

@@ -12,21 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from segbench.base.checks import UnsupportedError, one_of, positive_int, positive_number
-from segbench.base.interrupts import held_back
-from segbench.config.composed import (
-    POINT_KEYS,
-    Sources,
-    family_of,
-    launcher_of,
-    of_the_point,
-    unused_note,
-    used_parameters,
-)
+from segbench.base.checks import one_of, positive_int, positive_number
+from segbench.base.errors import UnsupportedError
+from segbench.config.compose import Sources, plain
+from segbench.config.families import family_of
+from segbench.config.keys import Role, keys_with
+from segbench.config.overrides import key_of
+from segbench.config.used import used_parameters
 from segbench.measure.statistics import FEWEST_PROCESSES
 from segbench.point import environment
 from segbench.point.findings import Findings, combine
@@ -34,31 +28,13 @@ from segbench.point.identity import digest, identity, recipe
 from segbench.point.isolation import PointTimeoutError, within
 from segbench.point.measure import measure, measure_latency
 from segbench.point.neighbours import Neighbours, labels
-from segbench.point.prepare import one_line, out_of_memory, plain, prepare, prepare_baseline
-from segbench.point.record import Record, save
-from segbench.report.analysis import write as write_analysis
+from segbench.point.place import place
+from segbench.point.prepare import one_line, out_of_memory, prepare, prepare_baseline
+from segbench.point.record import Record
 from segbench.step.placed import forget_earlier_points, usable_processors
-from segbench.sweep.clusters import place
-from segbench.sweep.folder import begin, end, supersede
-from segbench.sweep.resume import Rule
-from segbench.tracking.tracker import TrackerError
 
 log = logging.getLogger(__name__)
 ISOLATIONS = ("none", "process")
-PRESETS = ("stage", "variant", "mode")
-"""Groups that only set keys of others; the point's parameters name the choice all the same."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a point ended, small enough to travel back from another process."""
-
-    status: str
-    detail: str
-    warnings: tuple[str, ...] = ()
-    traceback: str | None = None
-    unrecorded: bool = False
-    untracked: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,71 +47,19 @@ class Request:
     identity: dict[str, str]
 
 
-def run(config: DictConfig) -> Outcome:
-    """Measure the point that Hydra composed, write its record, and send it to the tracker.
-
-    A settled record of the same measurement in the point's folder is kept; any other is moved aside.
-    """
-    hydra = HydraConfig.get()
-    folder, launcher = Path(hydra.runtime.output_dir), launcher_of(hydra.runtime.choices)
-    notes: tuple[str, ...] = ()
-    try:
-        request = understand(config, of_the_point(hydra.overrides.task), hydra.runtime.choices, Sources.of(hydra))
-        if config.resume:
-            rule = Rule.of(request.config, launcher)
-            kept, notes = rule.standing(folder, request.identity)
-            if kept:
-                return Outcome(kept.status, f"{_detail(kept)} (kept)")
-        with held_back():
-            supersede(folder)
-            begin(folder, {**asdict(request), "environment": environment.describe() | place(), "started": _now()})
-        measured = measure_point(config, request, folder, launcher)
-        record = measured.record
-        with held_back():
-            save(record, folder)
-            end(folder)
-            warnings, untracked = _hand_on(config, measured, folder)
-    except Exception as error:  # without a record this is the only word of the point
-        return Outcome("failed", f"no record: {one_line(error)}", (), traceback.format_exc(), unrecorded=True)
-    if note := unused_note(request.overrides, record.parameters):
-        notes = (*notes, note)
-    return Outcome(record.status, _detail(record), (*warnings, *notes), measured.traceback, untracked=untracked)
-
-
 def understand(
     config: DictConfig, overrides: list[str], choices: Mapping[str, Any], sources: Sources | None = None
 ) -> Request:
     """What a configuration asks for; `sources` are what it was composed from, where that is known."""
     resolved = plain(config, resolve=True)
     parameters = used_parameters(plain(config, resolve=False), resolved, choices)  # instantiating resolves in place
-    parameters |= {preset: choices[preset] for preset in PRESETS if choices.get(preset)}
+    parameters |= {preset: choices[preset] for preset in keys_with(Role.PRESET) if choices.get(preset)}
     if "model.encoder" in parameters:
         parameters["family"] = family_of(parameters["model.encoder"])
     hashes = identity(resolved, environment.describe())
     if sources and (made_from := recipe(overrides, sources)):
         hashes["recipe"] = made_from
     return Request(overrides, parameters, resolved, hashes)
-
-
-def _detail(record: Record) -> str:
-    return record.reason or f"{record.metrics['latency_ms/median']:.4g} ms"
-
-
-def _hand_on(config: DictConfig, measured: Measured, folder: Path) -> tuple[tuple[str, ...], bool]:
-    """Write the analysis and send the record; returns what went wrong, and whether the tracker lacks the record."""
-    warnings = []
-    if measured.tables:
-        try:
-            write_analysis(measured.tables, measured.record.metrics, folder)
-        except (OSError, ValueError) as error:
-            warnings.append(f"the analysis is not written: {one_line(error)}")
-            log.warning("%s: %s", warnings[0], traceback.format_exc())
-    try:
-        sent = instantiate(config.tracker).log_point(measured.record, folder)
-    except TrackerError as error:
-        log.warning("not tracked: %s", error)
-        return (*warnings, str(error)), True
-    return tuple(warnings), not sent
 
 
 @dataclass
@@ -283,7 +207,7 @@ _measured: dict[tuple[Path, str], list[str]] = {}
 
 def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str, Any]) -> None:
     """Raise `ValueError` where a point of the same sweep is the same measurement: what differs changes nothing."""
-    measurement = digest([resolved[key] for key in (*POINT_KEYS, "baseline")])
+    measurement = digest([resolved[key] for key in (*keys_with(Role.MEASURED), "baseline")])
     first = _measured.setdefault((folder.parent, measurement), overrides)
     unused = [override for override in overrides if override not in first]
     if unused:
@@ -294,7 +218,7 @@ def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str
 
 def _refuse_contradiction(overrides: list[str]) -> None:
     """Raise `ValueError` where both a mode and what it sets were typed: the point would not be what its name says."""
-    typed = {override.partition("=")[0]: override for override in overrides}
+    typed = {key_of(override): override for override in overrides}
     for key in ("execution", "precision"):
         if "mode" in typed and key in typed:
             raise ValueError(f"{typed[key]} is not allowed beside {typed['mode']}: a mode sets precision and execution")

@@ -15,20 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import segbench
-from segbench.config.composed import Sources
+from segbench.config.compose import Sources
+from segbench.config.keys import Role, has_role
+from segbench.config.overrides import decisive, key_of, value_of
 
-UNDECISIVE = (
-    "tracker",
-    "name",
-    "quick",
-    "short",
-    "report",
-    "resume",
-    "retry",
-    "point_timeout_s",
-    "neighbours",
-)
-"""Keys of a configuration that say where results go and how a sweep is run, but not what a point gives."""
 BACKENDS = (
     "torch",
     "triton",
@@ -43,7 +33,7 @@ BACKENDS = (
     "onnxscript",
     "openvino",
 )
-BESIDE = ("report",)
+BESIDE = ("report", "sweep", "tracking", "__main__.py")
 """Parts of segbench that no measurement passes through."""
 SETTINGS = (
     "OMP_NUM_THREADS",
@@ -75,7 +65,7 @@ PARTS = {
 
 def identity(config: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of a resolved configuration, the code, the software and the machine, by the names in `PARTS`."""
-    decisive_part = {key: value for key, value in config.items() if key not in UNDECISIVE}
+    decisive_part = {key: value for key, value in config.items() if not has_role(key, Role.INCIDENTAL)}
     if config.get(TIMEOUT) is not None:  # which takes a process of its own
         decisive_part["isolation"] = "process"
     return {
@@ -99,14 +89,8 @@ def recipe(overrides: Sequence[str], sources: Sources) -> str | None:
     asked, files = decisive(overrides), _configuration_files(sources.folders)
     if files is None or not sources.known or any("${" in override for override in asked):
         return None
-    limited = any(override.startswith(f"{TIMEOUT}=") and override != f"{TIMEOUT}=null" for override in overrides)
+    limited = any(key_of(override) == TIMEOUT and value_of(override) is not None for override in overrides)
     return digest([asked, limited, files, sources.name, metadata.version("hydra-core")])
-
-
-def decisive(overrides: Sequence[str]) -> list[str]:
-    """The overrides that can change what a point gives."""
-    roots = {override: override.lstrip("+~").partition("=")[0].partition(".")[0] for override in overrides}
-    return [o for o in overrides if roots[o] not in UNDECISIVE and not roots[o].startswith("hydra")]
 
 
 def software(environment: Mapping[str, Any]) -> dict[str, Any]:

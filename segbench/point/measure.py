@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from segbench.base.checks import UnsupportedError
+from segbench.base.errors import UnsupportedError
 from segbench.blocks.deploy import has_deploy_form
 from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.measure.error import relative_error, train_deploy_error

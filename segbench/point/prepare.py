@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from hydra.errors import HydraException
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from segbench.base.checks import boolean, natural_int, one_of, positive_int, positive_number
-from segbench.config.composed import CONF_DIR, hydra_value
+from segbench.config.compose import composed, instantiated, plain
 from segbench.config.explain import explain
+from segbench.config.keys import Role, has_role, keys_with
+from segbench.config.overrides import key_of, override
 from segbench.measure.error import tensors_in
 from segbench.measure.machine import read_machine
 from segbench.point.analysis import NoAnalysis
@@ -38,22 +36,6 @@ from segbench.step.training import Training
 
 LONGEST_REASON = 500
 PHASES = ("inference", "train_step")
-SHARED = (
-    "device",
-    "timing",
-    "analysis",
-    "machine",
-    "isolation",
-    "processes",
-    "point_timeout_s",
-    "neighbours",
-    "resume",
-    "retry",
-    "phase",
-    "tracker",
-)
-"""Keys that a baseline cannot have values of its own for."""
-AXES = ("channels", "in_channels", "resolution", "batch_size")
 
 
 def build(overrides: list[str]) -> nn.Module:
@@ -61,32 +43,21 @@ def build(overrides: list[str]) -> nn.Module:
     return build_module(composed(overrides))
 
 
-def composed(overrides: list[str]) -> DictConfig:
-    """The configuration of these overrides, whatever Hydra application runs around it."""
-    application = GlobalHydra.instance()
-    around, application.hydra = application.hydra, None
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return compose("config", overrides)
-    finally:
-        application.hydra = around
-
-
 def build_module(config: DictConfig) -> nn.Module:
     """Build the configured module: seeded, training form, eval mode, CPU. `ValueError` where it cannot be built."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(natural_int("seed", config.seed))
-        module = _instantiated(config.model)
+        module = instantiated(config.model)
     assert isinstance(module, nn.Module)
     return module.eval()
 
 
 def prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
     """Check every value, build module and input, and call the module once. `ValueError` where something is refused."""
-    for axis in AXES:
+    for axis in keys_with(Role.AXIS):
         if axis in parameters:
             positive_int(axis, parameters[axis])
-    timing = _instantiated(config.timing)
+    timing = instantiated(config.timing)
     precision = config.precision
     device = open_device(**plain(config.device, resolve=True))
     dtype = dtype_named(precision.dtype)
@@ -94,7 +65,7 @@ def prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
     fp32_precision = one_of("precision.fp32_precision", precision.fp32_precision, FP32_PRECISIONS)
     require_precision(device, autocast or dtype, fp32_precision)
     training = _training(config)
-    analysis = _instantiated(config.analysis)
+    analysis = instantiated(config.analysis)
     if training is not None and not isinstance(analysis, NoAnalysis):
         raise ValueError("analysis=full is not allowed with phase=train_step: it takes a forward pass apart")
     sizes = plain(config.machine, resolve=True)
@@ -111,7 +82,7 @@ def prepare(config: DictConfig, parameters: Mapping[str, Any]) -> Task:
         form_tolerance=positive_number("form_tolerance", config.form_tolerance),
         memory_format=config.device.memory_format,
         timing=timing,
-        execution=_instantiated(config.execution),
+        execution=instantiated(config.execution),
         autocast=autocast,
         training=training,
         analysis=analysis,
@@ -186,15 +157,15 @@ def prepare_baseline(config: DictConfig, overrides: list[str], task: Task) -> Ta
     if not isinstance(config.baseline, DictConfig):
         raise ValueError(f"baseline={config.baseline} is not allowed: it must be overrides, like baseline={{block:dw}}")
     changes = plain(config.baseline, resolve=True)
-    shared = [key for key in changes if key.partition(".")[0] in SHARED]
+    shared = [key for key in changes if has_role(key, Role.SHARED)]
     if shared:
         raise ValueError(
             f"baseline={changes} is not allowed: {shared[0]} holds for the point and its baseline alike, because both "
             f"run in turns in one process"
         )
-    typed = [o for o in overrides if not _replaced(o.partition("=")[0], changes) and not o.startswith("baseline")]
+    typed = [o for o in overrides if key_of(o) != "baseline" and not _replaced(key_of(o), changes)]
     try:
-        baseline = prepare(composed([*typed, *(f"{key}={hydra_value(value)}" for key, value in changes.items())]), {})
+        baseline = prepare(composed([*typed, *(override(key, value) for key, value in changes.items())]), {})
     except (HydraException, ValueError) as error:
         raise ValueError(f"baseline={changes} cannot be built: {explain(error)}") from error
     if baseline.fp32_precision != task.fp32_precision:
@@ -211,17 +182,6 @@ def _replaced(key: str, changes: Mapping[str, Any]) -> bool:
     return key in changes or group in mode or (group in ("execution", "precision") and group in changes)
 
 
-def _instantiated(node: DictConfig) -> Any:
-    """What a node with a `_target_` describes; a `ValueError` from the target comes through as it is."""
-    try:
-        return instantiate(node, _convert_="all")
-    except MissingMandatoryValue as error:
-        raise ValueError(f"{error.full_key} is needed: it has no default") from error
-    except InstantiationException as error:
-        cause = error.__cause__
-        raise (cause if isinstance(cause, ValueError) else error) from error
-
-
 def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if len(text) > LONGEST_REASON:
@@ -231,9 +191,3 @@ def one_line(error: BaseException) -> str:
         if isinstance(error, ValueError | GateError | ProcessDiedError | PointTimeoutError)
         else f"{type(error).__name__}: {text}"
     )
-
-
-def plain(config: DictConfig, resolve: bool) -> dict[str, Any]:
-    container = OmegaConf.to_container(config, resolve=resolve)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}

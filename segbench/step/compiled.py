@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from segbench.base.checks import UnsupportedError, one_of
+from segbench.base.checks import one_of
+from segbench.base.errors import UnsupportedError
 from segbench.step.placed import Execution, GateError, Placed, Step, elsewhere, synchronise
 
 NAMES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from segbench.base.checks import UnsupportedError
+from segbench.base.errors import UnsupportedError
 from segbench.step.onnx import inference_step
 from segbench.step.placed import Execution, Placed
 

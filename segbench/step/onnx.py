@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from segbench.base.checks import UnsupportedError
+from segbench.base.errors import UnsupportedError
 from segbench.step.placed import Placed, Step
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segbench.base.checks import UnsupportedError, one_of, positive_number
+from segbench.base.checks import one_of, positive_number
+from segbench.base.errors import UnsupportedError
 from segbench.step.onnx import export, missing
 from segbench.step.placed import Execution, Placed, Step, elsewhere
 

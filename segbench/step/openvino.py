@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from segbench.base.checks import UnsupportedError, positive_number
+from segbench.base.checks import positive_number
+from segbench.base.errors import UnsupportedError
 from segbench.step.onnx import export, missing
 from segbench.step.placed import Execution, Placed, Step, elsewhere
 

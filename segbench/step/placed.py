@@ -18,7 +18,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from segbench.base.checks import UnsupportedError, boolean, natural_int, one_of, positive_int
+from segbench.base.checks import boolean, natural_int, one_of, positive_int
+from segbench.base.errors import UnsupportedError
 from segbench.blocks.deploy import switch_to_deploy
 from segbench.step.training import Training, TrainingStep, targets_for
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from segbench.config.composed import family_members, of_the_point
+from segbench.config.families import family_members
+from segbench.config.overrides import key_of, of_the_point
 
 
 def join_families(config: DictConfig, swept: Override) -> list[str]:
     """Put the encoders of all swept families in the place of `family`; returns the sweep's overrides."""
     names = [encoder for family in swept.sweep_string_iterator() for encoder in family_members(family)]
-    task = [o for o in config.hydra.overrides.task if not o.startswith(("family=", "model.encoder="))]
+    task = [o for o in config.hydra.overrides.task if key_of(o) not in ("family", "model.encoder")]
     with open_dict(config):
         config.hydra.overrides.task = [*task, f"model.encoder={','.join(names)}"]
     return sweep_overrides(config)
@@ -23,7 +23,7 @@ def join_families(config: DictConfig, swept: Override) -> list[str]:
 
 def shorten(config: DictConfig) -> None:
     """Give a study its short axes and quick timing, but for the keys that were typed."""
-    typed = {override.partition("=")[0] for override in config.hydra.overrides.task}
+    typed = {key_of(override) for override in config.hydra.overrides.task}
     short = {"timing": "quick", **(config.short or {})}
     added = [f"{key}={value}" for key, value in short.items() if key not in typed]
     with open_dict(config):
@@ -40,14 +40,8 @@ def sweep_overrides(config: DictConfig) -> list[str]:
     params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}))
     assert isinstance(params, dict)
     typed = list(config.hydra.overrides.task)
-    replaced = {override.partition("=")[0] for override in typed}
+    replaced = {key_of(override) for override in typed}
     return [f"{key!s}={value}" for key, value in params.items() if key not in replaced] + typed
-
-
-def parse_sweeps(overrides: list[str]) -> dict[str, Override]:
-    """The overrides that span a sweep, by their keys."""
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    return {override.get_key_element(): override for override in parsed if override.is_sweep_override()}
 
 
 def count_points(sweeps: dict[str, Override]) -> int | None:

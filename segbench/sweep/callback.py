@@ -19,12 +19,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from segbench.base.checks import boolean
 from segbench.base.files import write_text
 from segbench.base.interrupts import held_back
-from segbench.config.composed import ON_THIS_MACHINE, SWEEP_OVERRIDE, Sources, hydra_value, launcher_of, of_the_point
+from segbench.config.compose import ON_THIS_MACHINE, Sources, launcher_of
 from segbench.config.explain import explain
+from segbench.config.keys import Role, has_role
+from segbench.config.overrides import decisive, key_of, of_the_point, override, swept
 from segbench.point import record
-from segbench.point.identity import decisive
 from segbench.sweep import folder as sweep_folder
-from segbench.sweep.axes import count_points, join_families, parse_sweeps, shorten, sweep_overrides, user_overrides
+from segbench.sweep.axes import count_points, join_families, shorten, sweep_overrides, user_overrides
 from segbench.sweep.clusters import still_running, why_not
 from segbench.sweep.progress import Progress
 from segbench.sweep.sync import send_missing
@@ -34,8 +35,8 @@ from segbench.tracking.tracker import UNREACHABLE, MlflowTracker, TrackerError
 if TYPE_CHECKING:
     from filelock import FileLock
 
-    from segbench.point.entry import Outcome
     from segbench.report.report import Report
+    from segbench.sweep.job import Outcome
     from segbench.sweep.resume import Plan
 
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
@@ -108,13 +109,13 @@ class SweepCallback(Callback):
         if boolean("quick", config.quick):
             shorten(config)
         overrides = sweep_overrides(config)
-        sweeps = parse_sweeps(overrides)
-        for key in ("name", "tracker", "tracker.uri"):
-            if key in sweeps:
+        sweeps = swept(overrides)
+        for key in sweeps:
+            if has_role(key, Role.ONE_A_SWEEP):
                 refuse(f"{key} cannot be swept: a sweep has one folder and one tracker")
         if "family" in sweeps:
             overrides = join_families(config, sweeps["family"])
-            sweeps = parse_sweeps(overrides)
+            sweeps = swept(overrides)
         elif config.hydra.runtime.choices.get("family") and "encoder" not in config.model and "model" not in sweeps:
             refuse("family sweeps model.encoder: it needs model=encoder or model=segmenter")
         open_tracker(config)  # refused before anything is written
@@ -130,7 +131,7 @@ class SweepCallback(Callback):
         parent = UNREACHABLE if self.tracker is None else self.run_id
         if parent:
             with open_dict(config):
-                config.hydra.overrides.task.append(SWEEP_OVERRIDE + parent)
+                config.hydra.overrides.task.append(override("tracker.parent_run", parent))
 
     def remaining(self, batch: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
         """The points of a batch that have no record yet which stands for them: all, unless a sweep is resumed."""
@@ -221,7 +222,7 @@ class SweepCallback(Callback):
 
     def _name(self, overrides: Sequence[str]) -> str:
         """A point's overrides, as far as they differ between the points of the sweep."""
-        return " ".join([o for o in overrides if o.partition("=")[0] in self.swept] or overrides)
+        return " ".join([o for o in overrides if key_of(o) in self.swept] or overrides)
 
     def _claim(self, folder: Path, resumed: Path | None = None) -> None:
         """Take a folder for as long as this command runs; one that is resumed may be somebody else's."""
@@ -247,7 +248,7 @@ class SweepCallback(Callback):
         if folder:
             with open_dict(config):
                 config.hydra.sweep.dir = str(folder)
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={hydra_value(str(folder))}")
+                config.hydra.overrides.hydra.append(override("hydra.sweep.dir", str(folder)))
         self._claim(Path(config.hydra.sweep.dir), folder)
         sweep = sweep_folder.open_sweep(Path(config.hydra.sweep.dir), command)
         if folder:

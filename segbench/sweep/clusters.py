@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -15,8 +14,6 @@ PLUGINS = {
 """The extra that a launcher's module needs, what the extra installs, and a command that must be there."""
 JOB = "slurm_job"
 """The file in a sweep's folder with the number of its Slurm job."""
-RAY_NODE = "SEGBENCH_RAY_NODE"
-"""Set in the processes that measure on Ray: the id of their node."""
 
 
 def why_not(launcher: str, target: str) -> str | None:
@@ -43,14 +40,3 @@ def still_running(folder: Path) -> str | None:
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     return f"Slurm job {job} still measures points of {folder}" if found.stdout.strip() else None
-
-
-def place() -> dict[str, str | None]:
-    """The job and the node of the cluster that this process runs on; nothing outside of one."""
-    if job := os.environ.get("SLURM_JOB_ID"):
-        if array := os.environ.get("SLURM_ARRAY_JOB_ID"):  # as squeue shows it and scancel takes it
-            job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
-        return {"slurm_job": job, "slurm_node": os.environ.get("SLURMD_NODENAME")}
-    if node := os.environ.get(RAY_NODE):
-        return {"ray_node": node}
-    return {}

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from segbench.base.checks import one_of
-from segbench.config.composed import ON_THIS_MACHINE, Sources, hydra_value, of_the_point
+from segbench.config.compose import ON_THIS_MACHINE, Sources
+from segbench.config.overrides import decisive, of_the_point, override
 from segbench.point.identity import (
     PARTS,
     code_version,
-    decisive,
     differences,
     digest,
     machine,
@@ -107,7 +107,7 @@ class Plan:
             if name is not None and self._stands(self._records[name], overrides):
                 self.kept += 1
             else:
-                left.append([*overrides, f"hydra.sweep.subdir={hydra_value(name or self._free_name(index))}"])
+                left.append([*overrides, override("hydra.sweep.subdir", name or self._free_name(index))])
         return left
 
     def _stands(self, record: Record, overrides: Sequence[str]) -> bool:

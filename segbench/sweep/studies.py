@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from segbench.base.files import write_text
-from segbench.config.composed import CONF_DIR
+from segbench.config.compose import CONF_DIR
 from segbench.point.record import REPORT_FOLDER, REPORT_PAGE
 from segbench.sweep.folder import STATE
 

@@ -11,10 +11,12 @@ from omegaconf import OmegaConf
 
 import segbench
 from segbench.blocks.deploy import has_deploy_form, switch_to_deploy
-from segbench.config.composed import CONF_DIR, POINT_KEYS, used_parameters
+from segbench.config.compose import CONF_DIR
+from segbench.config.keys import Role, keys_with
+from segbench.config.overrides import swept
+from segbench.config.used import used_parameters
 from segbench.measure.error import randomise_norms, relative_error
 from segbench.step.placed import in_form
-from segbench.sweep.axes import parse_sweeps
 from segbench.sweep.studies import studies
 
 
@@ -119,7 +121,7 @@ def test_parameters_are_short_names_of_what_is_used() -> None:
 
 def test_a_choice_that_nothing_refers_to_is_left_out() -> None:
     raw = {"model": {"_target_": "x", "widths": [1, 2]}, "block": {"prcm": "${prcm}"}, "prcm": {"num_basis": 8}}
-    raw |= dict.fromkeys((key for key in POINT_KEYS if key != "model"), 1)
+    raw |= dict.fromkeys((key for key in keys_with(Role.MEASURED) if key != "model"), 1)
     found = used_parameters(raw, raw, {"model": "own", "block": "dw", "prcm": "scale", "device": "cpu"})
     assert "block" not in found and "prcm" not in found
     assert found["model"] == "own"
@@ -142,7 +144,7 @@ def test_every_study_composes(study: str) -> None:
 
 def swept_values(key: str, text: object) -> Iterator[str]:
     """The values that a study gives an axis, one for an axis that it only sets."""
-    sweeps = parse_sweeps([f"{key}={text}"])
+    sweeps = swept([f"{key}={text}"])
     yield from sweeps[key].sweep_string_iterator() if key in sweeps else [str(text)]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from segbench.base.checks import UnsupportedError
+from segbench.base.errors import UnsupportedError
 from segbench.measure.clock import clock_for, cuda_clock
 from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.step.cuda_graph import WARM_UP_CALLS, CudaGraph

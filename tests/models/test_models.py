@@ -17,7 +17,8 @@ from torch import nn
 
 import segbench
 from segbench.blocks.deploy import has_deploy_form, switch_to_deploy
-from segbench.config.composed import CONF_DIR, family_of
+from segbench.config.compose import CONF_DIR
+from segbench.config.families import family_of
 from segbench.measure.error import randomise_norms, relative_error, tensors_in
 from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import parameter_count

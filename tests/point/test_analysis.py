@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import segbench
-from segbench.config.composed import CONF_DIR
+from segbench.config.compose import CONF_DIR, composed
 from segbench.measure.ceilings import Ceilings, ceilings, measure_ceilings
 from segbench.measure.components import component_latencies, parts_at
 from segbench.measure.machine import MIB, Machine, read_caches, read_machine
@@ -21,7 +21,6 @@ from segbench.measure.macs_thop import macs_thop, macs_thop_by_module
 from segbench.measure.trace import trace_step
 from segbench.point.analysis import FullAnalysis, count_rows, kinds, module_rows
 from segbench.point.entry import attempt
-from segbench.point.prepare import composed
 from segbench.report.analysis import print_analysis, write
 
 CPU = torch.device("cpu")

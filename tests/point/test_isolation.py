@@ -16,14 +16,14 @@ import pytest
 import torch
 from conftest import ROOT, CommandLine
 
-from segbench.base.checks import UnsupportedError
+from segbench.base.errors import UnsupportedError
+from segbench.config.compose import composed
 from segbench.measure.gpu import THROTTLING, gpu_evidence, read_state
 from segbench.measure.process_memory import peak_rss_delta_bytes
 from segbench.measure.statistics import over_processes
 from segbench.point.entry import measure_point, understand
 from segbench.point.findings import Findings, combine, summarise
 from segbench.point.isolation import ProcessDiedError, _how, in_fresh_process
-from segbench.point.prepare import composed
 
 TINY = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=12", "device.threads=1", "tracker=none")
 MODULES = """

@@ -12,10 +12,11 @@ from doubles import TwoResults
 from torch import nn
 from torch.nn import functional
 
+from segbench.config.compose import composed
 from segbench.measure.latency import Session
 from segbench.point.entry import Part, attempt
 from segbench.point.measure import _placed
-from segbench.point.prepare import composed, prepare, prepare_baseline
+from segbench.point.prepare import prepare, prepare_baseline
 from segbench.step.placed import in_form
 from segbench.step.training import Training, TrainingStep, first_losses, targets_for, without_dropout
 

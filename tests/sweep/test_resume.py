@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 
 from segbench.base.interrupts import held_back
 from segbench.base.processes import is_alive, is_gone, this_process
-from segbench.config.composed import Sources
+from segbench.config.compose import Sources, composed, plain
 from segbench.point import environment
 from segbench.point.entry import understand
-from segbench.point.identity import PARTS, UNDECISIVE, code_version, decisive, differences, digest, identity, recipe
+from segbench.point.identity import PARTS, code_version, differences, digest, identity, recipe
 from segbench.point.neighbours import Neighbours
-from segbench.point.prepare import composed, plain
 from segbench.point.record import STATUSES, Record, load, save
 from segbench.sweep import folder as sweep_folder
 from segbench.sweep.resume import Plan, Rule, checked_retry
@@ -72,10 +71,6 @@ def test_where_results_go_does_not(override: str) -> None:
     assert identity(resolved(), HERE) == identity(resolved(override), HERE)
 
 
-def test_every_undecisive_key_is_a_key() -> None:
-    assert set(UNDECISIVE) <= set(resolved())
-
-
 @pytest.mark.parametrize("fact", ["host", "os", "cpu", "cores_usable", "accelerator"])
 def test_another_machine_is_another_measurement(fact: str) -> None:
     there = identity(resolved(), {**HERE, fact: {"name": "another"}})
@@ -109,7 +104,6 @@ def test_a_recipe_is_only_given_where_it_is_sure() -> None:
     assert recipe(["block=dw"], SOURCES) != recipe(["block=dw", "point_timeout_s=9"], SOURCES), "in its own process"
     assert recipe(["block=dw"], Sources(known=False)) is None
     assert recipe(["channels=${oc.env:X}"], SOURCES) is None
-    assert decisive(["+model.x=1", "~baseline", "hydra.run.dir=x", "name=y"]) == ["+model.x=1", "~baseline"]
 
 
 def test_a_recipe_reads_the_files(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from conftest import CommandLine
 from golden import tables
 from omegaconf import OmegaConf
 
-from segbench.config.composed import CONF_DIR
-from segbench.point.prepare import composed
+from segbench.config.compose import CONF_DIR, composed
 from segbench.report.study import parse
 from segbench.sweep.studies import UnknownStudyError, expand, folder_of, studies, with_quick
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segbench.config.composed import unused_note
-from segbench.sweep.axes import count_points, parse_sweeps
+from segbench.config.overrides import swept
+from segbench.config.used import unused_note
+from segbench.sweep.axes import count_points
 
 PARAMETERS = {"model": "stunet_s", "model.num_classes": 117, "model.kwargs.width": 8, "in_channels": 1, "device": "cpu"}
 
@@ -43,10 +44,10 @@ def test_points_are_the_product_of_the_axes(lengths: list[int]) -> None:
     expected = 1
     for length in lengths:
         expected *= length
-    assert count_points(parse_sweeps([*axes, "fixed=1"])) == expected
+    assert count_points(swept([*axes, "fixed=1"])) == expected
 
 
 def test_ranges_and_later_values_count_and_globs_are_left_to_hydra() -> None:
-    assert count_points(parse_sweeps(["seed=range(0,200)"])) == 200
-    assert count_points(parse_sweeps(["seed=1,2,3", "seed=4,5"])) == 2
-    assert count_points(parse_sweeps(["block=glob(*)"])) is None
+    assert count_points(swept(["seed=range(0,200)"])) == 200
+    assert count_points(swept(["seed=1,2,3", "seed=4,5"])) == 2
+    assert count_points(swept(["block=glob(*)"])) is None

@@ -1,0 +1,92 @@
+"""What Hydra calls for each point, in the process that measures it: the point is measured, kept, and handed on."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from segbench.base.interrupts import held_back
+from segbench.config.compose import Sources, launcher_of
+from segbench.config.overrides import of_the_point
+from segbench.config.used import unused_note
+from segbench.point import environment
+from segbench.point.entry import Measured, _now, measure_point, understand
+from segbench.point.place import place
+from segbench.point.prepare import one_line
+from segbench.point.record import Record, save
+from segbench.report.analysis import write as write_analysis
+from segbench.sweep.folder import begin, end, supersede
+from segbench.sweep.resume import Rule
+from segbench.tracking.tracker import TrackerError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a point ended, small enough to travel back from another process."""
+
+    status: str
+    detail: str
+    warnings: tuple[str, ...] = ()
+    traceback: str | None = None
+    unrecorded: bool = False
+    untracked: bool = False
+
+
+def run(config: DictConfig) -> Outcome:
+    """Measure the point that Hydra composed, write its record, and send it to the tracker.
+
+    A settled record of the same measurement in the point's folder is kept; any other is moved aside.
+    """
+    hydra = HydraConfig.get()
+    folder, launcher = Path(hydra.runtime.output_dir), launcher_of(hydra.runtime.choices)
+    notes: tuple[str, ...] = ()
+    try:
+        request = understand(config, of_the_point(hydra.overrides.task), hydra.runtime.choices, Sources.of(hydra))
+        if config.resume:
+            rule = Rule.of(request.config, launcher)
+            kept, notes = rule.standing(folder, request.identity)
+            if kept:
+                return Outcome(kept.status, f"{_detail(kept)} (kept)")
+        with held_back():
+            supersede(folder)
+            begin(folder, {**asdict(request), "environment": environment.describe() | place(), "started": _now()})
+        measured = measure_point(config, request, folder, launcher)
+        record = measured.record
+        with held_back():
+            save(record, folder)
+            end(folder)
+            warnings, untracked = _hand_on(config, measured, folder)
+    except Exception as error:  # without a record this is the only word of the point
+        return Outcome("failed", f"no record: {one_line(error)}", (), traceback.format_exc(), unrecorded=True)
+    if note := unused_note(request.overrides, record.parameters):
+        notes = (*notes, note)
+    return Outcome(record.status, _detail(record), (*warnings, *notes), measured.traceback, untracked=untracked)
+
+
+def _detail(record: Record) -> str:
+    return record.reason or f"{record.metrics['latency_ms/median']:.4g} ms"
+
+
+def _hand_on(config: DictConfig, measured: Measured, folder: Path) -> tuple[tuple[str, ...], bool]:
+    """Write the analysis and send the record; returns what went wrong, and whether the tracker lacks the record."""
+    warnings = []
+    if measured.tables:
+        try:
+            write_analysis(measured.tables, measured.record.metrics, folder)
+        except (OSError, ValueError) as error:
+            warnings.append(f"the analysis is not written: {one_line(error)}")
+            log.warning("%s: %s", warnings[0], traceback.format_exc())
+    try:
+        sent = instantiate(config.tracker).log_point(measured.record, folder)
+    except TrackerError as error:
+        log.warning("not tracked: %s", error)
+        return (*warnings, str(error)), True
+    return tuple(warnings), not sent
