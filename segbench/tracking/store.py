@@ -44,9 +44,10 @@ class Store:
     def __init__(self, address: str, experiment: str, timeout_s: float) -> None:
         self.address = address
         self.experiment = experiment
-        self.timeout_s = timeout_s
         self.is_file = address.startswith("sqlite:")
         self.failed = False  # once it did not serve a call, later points of this process do not wait for it
+        for name, value in settings(timeout_s).items():
+            os.environ.setdefault(name, value)  # what the user set stays
 
     @classmethod
     @cache
@@ -56,9 +57,7 @@ class Store:
 
     @cached_property
     def client(self) -> Any:
-        """MLflow's client, quiet and quick to give up. What the user set in the environment stays."""
-        for name, value in settings(self.timeout_s).items():
-            os.environ.setdefault(name, value)
+        """MLflow's client, which also creates the tables of an empty database."""
         for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3.connectionpool"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         from mlflow import MlflowClient
@@ -97,7 +96,6 @@ class Store:
         elif self.address.startswith("postgresql"):
             from sqlalchemy import create_engine, text
 
-            _ = self.client  # sets the limits of the driver
             engine = create_engine(self.address)
             try:
                 with engine.connect() as connection:
