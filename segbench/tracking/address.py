@@ -7,10 +7,7 @@ import os
 import re
 import urllib.parse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
+from typing import Any
 
 VARIABLE, USERNAME, PASSWORD = "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 SECRETS = (VARIABLE, PASSWORD, "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
@@ -85,8 +82,8 @@ def shown(address: str) -> str:
     return url.set(query={}).render_as_string(hide_password=True) if url else address.partition("://")[0]
 
 
-def _parsed(address: str) -> "URL | None":
-    """The parts of an address; `None` where it has none, such as a folder's name."""
+def _parsed(address: str) -> Any:
+    """SQLAlchemy's parts of an address; `None` where it has none, such as a folder's name."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 

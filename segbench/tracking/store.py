@@ -57,14 +57,18 @@ class Store:
 
     @cached_property
     def client(self) -> Any:
-        """MLflow's client, which also creates the tables of an empty database."""
+        """The process's connection to the store."""
+        return self._connect(self.address)
+
+    def _connect(self, address: str) -> Any:
+        """MLflow's client, which creates the tables of an empty database."""
         for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent", "urllib3.connectionpool"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         from mlflow import MlflowClient
         from mlflow.store.db import utils
 
         utils.MAX_RETRY_COUNT = ATTEMPTS  # it would try ten times, for a hundred seconds, to open a database
-        return MlflowClient(tracking_uri=self.address)
+        return MlflowClient(tracking_uri=address)
 
     @cached_property
     def experiment_id(self) -> str:
@@ -87,11 +91,17 @@ class Store:
     def _creation_lock(self) -> Iterator[None]:
         """Let one process at a time create the tables: two that do so at the same time break the store.
 
+        So does one that is killed meanwhile: a new SQLite file is made aside and moved to its place when it is whole.
         An MLflow server creates its tables before it answers.
         """
         if self.is_file:
             path = Path(self.address.removeprefix("sqlite:///").partition("?")[0])
             with FileLock(path.with_name(f".{path.name}.lock")):
+                if not path.exists():
+                    aside = path.with_name(f".{path.name}.new")
+                    aside.unlink(missing_ok=True)
+                    self._connect(f"sqlite:///{aside}")
+                    aside.replace(path)
                 yield
         elif self.address.startswith("postgresql"):
             from sqlalchemy import create_engine, text

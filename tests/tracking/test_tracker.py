@@ -216,6 +216,13 @@ def test_after_a_failure_later_points_do_not_wait(
     assert not tracker_in(store, UNREACHABLE).log_point(*point(tmp_path))
 
 
+def test_a_store_that_was_killed_while_it_was_made_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / ".mlflow.db.new").write_text("half of it")
+    tracker_in(tmp_path).prepare()
+    assert {path.name for path in tmp_path.iterdir()} - {".mlflow.db.lock"} == {"mlflow.db"}
+    assert MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_experiment_by_name("segbench") is not None
+
+
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("something else, and long enough for SQLite to see that")
     with pytest.raises(TrackerError, match=r"mlflow\.db cannot be used \(file is not a database\): move it away"):
