@@ -90,13 +90,6 @@ def metrics_of(values: Mapping[str, float], time_ms: int | None = None) -> list[
     return [Metric(name, value, time_ms, 0) for name, value in values.items()]
 
 
-def params_of(record: Record) -> list[Any]:
-    """What a point was asked to be, as MLflow takes it."""
-    from mlflow.entities import Param
-
-    return [Param(name, str(value)) for name, value in record.parameters.items()]
-
-
 def start_ms(record: Record) -> int:
     """When a point began, in MLflow's milliseconds."""
     return round(1000 * datetime.fromisoformat(record.started).timestamp())

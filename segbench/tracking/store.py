@@ -1,13 +1,12 @@
-"""An MLflow store: how long to wait for it, its client, its experiment, its runs and their pages."""
+"""An MLflow store: how long to wait for it, its client, its experiment and its runs."""
 
 import logging
 import os
-import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from filelock import FileLock
 
@@ -19,8 +18,6 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Lets the pages of the experiment open with its runs and not with language-model traces."""
 ALL = 50_000
 """The most runs that MLflow returns at once; no sweep has so many points."""
-COMPARED = 50
-"""Up to so many runs go into one link that compares them; more would make an address that browsers cut."""
 
 
 def settings(timeout_s: float) -> dict[str, str]:
@@ -48,12 +45,6 @@ class Store:
         self.failed = False  # once it did not serve a call, later points of this process do not wait for it
         for name, value in settings(timeout_s).items():
             os.environ.setdefault(name, value)  # what the user set stays
-
-    @classmethod
-    @cache
-    def at(cls, address: str, experiment: str, timeout_s: float) -> Self:
-        """The same store for all points that a process measures."""
-        return cls(address, experiment, timeout_s)
 
     @cached_property
     def client(self) -> Any:
@@ -116,13 +107,13 @@ class Store:
         else:
             yield
 
-    def runs(self, wanted: str) -> list[Any]:
-        """All runs of the experiment that a filter of MLflow describes."""
-        return list(self.client.search_runs([self.experiment_id], wanted, max_results=ALL))
+    def runs(self, wanted: str, most: int = ALL) -> list[Any]:
+        """The runs of the experiment that a filter of MLflow describes."""
+        return list(self.client.search_runs([self.experiment_id], wanted, max_results=most))
 
-    def children(self, run_id: str) -> list[Any]:
+    def children(self, run_id: str, most: int = ALL) -> list[Any]:
         """The runs of a sweep's points."""
-        return self.runs(f"tags.mlflow.parentRunId = '{run_id}'")
+        return self.runs(f"tags.mlflow.parentRunId = '{run_id}'", most)
 
     def files_of(self, run: Any) -> Any:
         """Where a run's files go. The client's own methods would ask the store for the run first: 4 ms a point."""
@@ -130,13 +121,6 @@ class Store:
 
         return get_artifact_repository(run.info.artifact_uri, tracking_uri=self.address)
 
-    def page(self, run_id: str | None) -> str:
-        """The page, below the address of MLflow's pages, of a sweep's run, or the one that compares its points."""
-        if run_id is None:
-            return f"/#/experiments/{self.experiment_id}/runs"
-        points = self.children(run_id)
-        if not 2 <= len(points) <= COMPARED:
-            return f"/#/experiments/{self.experiment_id}/runs/{run_id}"
-        found = "[" + ",".join(f'"{point.info.run_id}"' for point in reversed(points)) + "]"
-        experiments = f'["{self.experiment_id}"]'
-        return f"/#/compare-runs?runs={urllib.parse.quote(found)}&experiments={urllib.parse.quote(experiments)}"
+
+store_at = cache(Store)
+"""The store at an address: the same one for all points that a process measures."""

@@ -1,8 +1,6 @@
 """What a sweep and its points send to MLflow: a run for the sweep, and below it one for each point."""
 
 import functools
-import os
-import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,10 +10,10 @@ import yaml
 
 from segbench.base.checks import positive_number
 from segbench.point.record import ANALYSIS_FOLDER, FILE_NAME, Record, id_of
-from segbench.tracking import runs
+from segbench.tracking import pages, runs
 from segbench.tracking.address import VARIABLE, address_of, shown, without_user
 from segbench.tracking.address import TrackerError as TrackerError
-from segbench.tracking.store import Store
+from segbench.tracking.store import Store, store_at
 
 UNREACHABLE = "unreachable"
 """Stands for the sweep's run where the store could not be used: its points do not try again."""
@@ -33,7 +31,7 @@ def explained(method: Method) -> Method:
             raise
         except Exception as error:
             self._store.failed = True
-            raise TrackerError(self._explain(error)) from error
+            raise TrackerError(_explanation(self, error)) from error
 
     return cast(Method, call)
 
@@ -55,7 +53,7 @@ class MlflowTracker:
 
     @property
     def _store(self) -> Store:
-        return Store.at(without_user(address_of(self.uri)), self.experiment, self.timeout_s)
+        return store_at(without_user(address_of(self.uri)), self.experiment, self.timeout_s)
 
     @explained
     def prepare(self) -> None:
@@ -153,15 +151,7 @@ class MlflowTracker:
     @explained
     def where(self, run_id: str | None) -> list[str]:
         """Lines that say how to look at a sweep's runs in the browser."""
-        if self._store.failed:
-            return []
-        address, page = self._store.address, self._store.page(run_id)
-        if address.startswith("http"):
-            return [address.rstrip("/") + page]
-        command = "uv run mlflow ui" if "UV" in os.environ else "mlflow ui"
-        if not self._store.is_file:
-            command += " --backend-store-uri " + (shlex.quote(self.uri) if self.uri else f'"${VARIABLE}"')
-        return [f"{command}      (in this folder, then open)", "http://127.0.0.1:5000" + page]
+        return [] if self._store.failed else pages.where(self._store, self.uri, run_id)
 
     def _send(self, record: Record, folder: Path) -> None:
         name, tags = runs.name_of(record), runs.tags_of(record, id_of(folder), self.parent_run)
@@ -171,9 +161,12 @@ class MlflowTracker:
 
     def _fill(self, run: Any, record: Record, folder: Path) -> None:
         """Send what belongs into a run and end it; what it already has is sent again without being doubled."""
+        from mlflow.entities import Param
+
         client, files, run_id = self._store.client, self._store.files_of(run), run.info.run_id
         start_ms = runs.start_ms(record)
-        client.log_batch(run_id, runs.metrics_of(record.metrics, start_ms), runs.params_of(record))
+        params = [Param(name, str(value)) for name, value in record.parameters.items()]
+        client.log_batch(run_id, runs.metrics_of(record.metrics, start_ms), params)
         files.log_artifact(str(folder / FILE_NAME))
         with tempfile.TemporaryDirectory() as made:
             config = Path(made) / "config.yaml"
@@ -190,13 +183,15 @@ class MlflowTracker:
             self._store.client.set_tag(run.info.run_id, runs.INCOMPLETE_TAG, "true")
         self._store.client.set_terminated(run.info.run_id, "KILLED")
 
-    def _explain(self, error: BaseException) -> str:
-        """One sentence for what MLflow raised, by the first of the errors that led to it."""
-        while source := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
-            error = source
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if isinstance(error, TimeoutError):
-            reason = f"no answer within {self.timeout_s:g} s"
-        what, advice = ("store", "move it away") if self._store.is_file else ("server", "start it or wait for it")
-        named = f"tracker.uri={self.uri}" if self.uri else f"{VARIABLE}={shown(self._store.address)}"
-        return f"the MLflow {what} {named} cannot be used ({reason}): {advice}, name another one, or use tracker=none"
+
+def _explanation(tracker: MlflowTracker, error: BaseException) -> str:
+    """One sentence for what MLflow raised, by the first of the errors that led to it."""
+    while source := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = source
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, TimeoutError):
+        reason = f"no answer within {tracker.timeout_s:g} s"
+    store = tracker._store
+    what, advice = ("store", "move it away") if store.is_file else ("server", "start it or wait for it")
+    named = f"tracker.uri={tracker.uri}" if tracker.uri else f"{VARIABLE}={shown(store.address)}"
+    return f"the MLflow {what} {named} cannot be used ({reason}): {advice}, name another one, or use tracker=none"
