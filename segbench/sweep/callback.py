@@ -29,7 +29,8 @@ from segbench.sweep.axes import count_points, join_families, shorten, sweep_over
 from segbench.sweep.clusters import still_running, why_not
 from segbench.sweep.progress import Progress
 from segbench.sweep.sync import send_missing
-from segbench.tracking.tracker import UNREACHABLE, MlflowTracker, NoTracker, TrackerError
+from segbench.tracking.none import NoTracker
+from segbench.tracking.tracker import UNREACHABLE, MlflowTracker, TrackerError
 
 if TYPE_CHECKING:
     from filelock import FileLock
