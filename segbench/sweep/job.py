@@ -1,10 +1,8 @@
 """What Hydra calls for each point, in the process that measures it: the point is measured, kept, and handed on."""
 
-from __future__ import annotations
-
 import logging
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -22,22 +20,11 @@ from segbench.point.prepare import one_line
 from segbench.point.record import Record, save
 from segbench.report.analysis import write as write_analysis
 from segbench.sweep.folder import begin, end, supersede
+from segbench.sweep.outcome import Outcome
 from segbench.sweep.resume import Rule
 from segbench.tracking.tracker import TrackerError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a point ended, small enough to travel back from another process."""
-
-    status: str
-    detail: str
-    warnings: tuple[str, ...] = ()
-    traceback: str | None = None
-    unrecorded: bool = False
-    untracked: bool = False
 
 
 def run(config: DictConfig) -> Outcome:
@@ -52,7 +39,7 @@ def run(config: DictConfig) -> Outcome:
         request = understand(config, of_the_point(hydra.overrides.task), hydra.runtime.choices, Sources.of(hydra))
         if config.resume:
             rule = Rule.of(request.config, launcher)
-            kept, notes = rule.standing(folder, request.identity)
+            kept, notes = rule.kept_record(folder, request.identity)
             if kept:
                 return Outcome(kept.status, f"{_detail(kept)} (kept)")
         with held_back():

@@ -1,0 +1,110 @@
+"""Composing the points of a sweep fast: Hydra composes each from its files anew, which costs 50 ms and more."""
+
+import copy
+import pickle
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from segbench.config.overrides import parsed
+
+ELSEWHERE = ("hydra.searchpath", "hydra.job")
+"""Keys of Hydra that it reads while it composes."""
+
+
+class PointLoader(ConfigLoaderImpl):
+    """Hydra's loader, which composes once for each combination of choices, and sets plain values on a copy of that.
+
+    Hydra itself first composes the chosen files and then sets the other overrides, one after the other: only the first
+    of these steps is left out, where it was done before. A point of a sweep takes 4 ms in place of 60 (2 busy cores of an
+    AMD EPYC, 2026-11-21).
+    """
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = SharedRepository(self.repository)  # type: ignore[assignment]  # the same interface
+        self._composed: dict[tuple[str, ...], bytes] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_composed": {}}  # another process composes anew
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The configuration of a point, as Hydra composes it."""
+        given = OmegaConf.to_container(master_config.hydra.overrides.hydra)
+        assert isinstance(given, list)
+        overrides = [parsed(each) for each in (*given, *sweep_overrides)]
+        if any(map(_needs_hydra, overrides)):
+            return super().load_sweep_config(master_config, sweep_overrides)
+        values = [each for each in overrides if self.sets_value(each)]
+        choices = [str(each.input_line) for each in overrides if each not in values]
+        config: DictConfig = pickle.loads(self._of_choices(master_config.hydra.job.config_name, choices))
+        self._apply_overrides_to_config(values, config)
+        _describe(config, overrides)
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    def sets_value(self, override: Override) -> bool:
+        """Whether an override sets a value in what was composed, and chooses no file to compose: Hydra's own test."""
+        return isinstance(override.value(), dict) or not self.repository.group_exists(override.key_or_group)
+
+    def _of_choices(self, config_name: str | None, choices: list[str]) -> bytes:
+        """The configuration of choices alone, pickled: reading it back is five times as fast as a deep copy."""
+        key = (str(config_name), *choices)
+        if key not in self._composed:
+            config = self.load_configuration(config_name, choices, RunMode.RUN)
+            self._composed[key] = pickle.dumps(config, protocol=pickle.HIGHEST_PROTOCOL)
+        return self._composed[key]
+
+
+def _needs_hydra(override: Override) -> bool:
+    """Whether an override acts in more ways than by setting a value in what was composed, or is to be refused."""
+    return override.is_sweep_override() or override.is_delete() or override.key_or_group.startswith(ELSEWHERE)
+
+
+def _describe(config: DictConfig, overrides: list[Override]) -> None:
+    """Note in a configuration what it was composed from, as Hydra does."""
+    ours = [each for each in overrides if not each.is_hydra_override()]
+    job = config.hydra.job
+    config.hydra.overrides.hydra = [each.input_line for each in overrides if each.is_hydra_override()]
+    config.hydra.overrides.task = [each.input_line for each in ours]
+    naming = job.config.override_dirname
+    job.override_dirname = get_overrides_dirname(ours, naming.exclude_keys, naming.item_sep, naming.kv_sep)
+
+
+class SharedRepository:
+    """A repository of configuration files that reads each file once.
+
+    Hydra copies its repository for whatever it looks up, together with every default that is registered: 185 times for
+    `--help`, which takes 2.8 s so and 0.9 s with this (2 busy cores of an AMD EPYC, 2026-11-21).
+    """
+
+    def __init__(self, delegate: Any) -> None:
+        self._delegate = delegate
+        self._files: dict[str, Any] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedRepository":
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_delegate": self._delegate, "_files": {}}  # another process reads them anew
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_delegate":  # not there yet: this is being unpickled
+            raise AttributeError(name)
+        return getattr(self._delegate, name)
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        """Take a new search path and forget the files of the old one."""
+        self._delegate = copy.deepcopy(self._delegate)
+        self._delegate.initialize_sources(config_search_path)
+        self._files = {}
+
+    def load_config(self, config_path: str) -> Any:
+        """A fresh copy of a file's content: composing changes it."""
+        if config_path not in self._files:
+            self._files[config_path] = self._delegate.load_config(config_path=config_path)
+        return copy.deepcopy(self._files[config_path])
