@@ -24,7 +24,7 @@ from segbench.config.used import used_parameters
 from segbench.measure.statistics import FEWEST_PROCESSES
 from segbench.point import environment
 from segbench.point.findings import Findings, combine
-from segbench.point.identity import digest, identity, recipe
+from segbench.point.identity import identity, recipe
 from segbench.point.isolation import PointTimeoutError, within
 from segbench.point.measure import measure, measure_latency
 from segbench.point.neighbours import Neighbours, labels
@@ -87,7 +87,6 @@ def measure_point(config: DictConfig, request: Request, folder: Path, launcher: 
     started, clock = _now(), time.perf_counter()
     try:
         with _refusals(request.parameters):
-            _refuse_repetition(folder, request.overrides, request.config)
             _refuse_contradiction(request.overrides)
             timeout_s = config.point_timeout_s
             if timeout_s is not None:
@@ -199,21 +198,6 @@ def _status(error: BaseException) -> str:
     if isinstance(error, PointTimeoutError):
         return "timeout"
     return "unsupported" if isinstance(error, UnsupportedError) else "failed"
-
-
-_measured: dict[tuple[Path, str], list[str]] = {}
-"""The overrides of the points of a sweep's folder that this process has met, by what they are measured from."""
-
-
-def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where a point of the same sweep is the same measurement: what differs changes nothing."""
-    measurement = digest([resolved[key] for key in (*keys_with(Role.MEASURED), "baseline")])
-    first = _measured.setdefault((folder.parent, measurement), overrides)
-    unused = [override for override in overrides if override not in first]
-    if unused:
-        raise ValueError(
-            f"{' '.join(unused)} changes nothing here: the point {' '.join(first)} is the same measurement"
-        )
 
 
 def _refuse_contradiction(overrides: list[str]) -> None:

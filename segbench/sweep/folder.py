@@ -103,9 +103,11 @@ def newest(folder: Path, command: Sequence[str]) -> Path | None:
     return None
 
 
-def begin(folder: Path, point: Mapping[str, Any]) -> None:
-    """Note in a point's folder that it is being measured; `point` are the parts of its record that are known."""
-    write_json({"process": this_process(), "point": point}, folder / BEGUN)
+def begin(folder: Path, point: Mapping[str, Any]) -> str:
+    """Note in a point's folder that it is being measured, with what is known of its record; returns the time."""
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    write_json({"process": this_process(), "point": {**point, "started": started}}, folder / BEGUN)
+    return started
 
 
 def end(folder: Path) -> None:

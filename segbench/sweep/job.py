@@ -6,21 +6,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from segbench.base.interrupts import held_back
-from segbench.config.compose import Sources, launcher_of
+from segbench.config.compose import Sources, instantiated, launcher_of
 from segbench.config.overrides import of_the_point
 from segbench.config.used import unused_note
 from segbench.point import environment
-from segbench.point.entry import Measured, _now, measure_point, understand
+from segbench.point.entry import Measured, measure_point, understand
 from segbench.point.place import place
 from segbench.point.prepare import one_line
 from segbench.point.record import Record, save
 from segbench.report.analysis import write as write_analysis
 from segbench.sweep.folder import begin, end, supersede
 from segbench.sweep.outcome import Outcome
+from segbench.sweep.repetition import repeated
 from segbench.sweep.resume import Rule
 from segbench.tracking.tracker import TrackerError
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def run(config: DictConfig) -> Outcome:
     """Measure the point that Hydra composed, write its record, and send it to the tracker.
 
-    A settled record of the same measurement in the point's folder is kept; any other is moved aside.
+    The final record of the same measurement in the point's folder is kept; any other is moved aside.
     """
     hydra = HydraConfig.get()
     folder, launcher = Path(hydra.runtime.output_dir), launcher_of(hydra.runtime.choices)
@@ -42,10 +42,14 @@ def run(config: DictConfig) -> Outcome:
             kept, notes = rule.kept_record(folder, request.identity)
             if kept:
                 return Outcome(kept.status, f"{_detail(kept)} (kept)")
+        known = {**asdict(request), "environment": {**environment.describe(), "launcher": launcher, **place()}}
         with held_back():
             supersede(folder)
-            begin(folder, {**asdict(request), "environment": environment.describe() | place(), "started": _now()})
-        measured = measure_point(config, request, folder, launcher)
+            known["started"] = begin(folder, known)
+        if reason := repeated(folder, request.overrides, request.config):
+            measured = Measured(Record("unsupported", reason, **known), {}, None)
+        else:
+            measured = measure_point(config, request, folder, launcher)
         record = measured.record
         with held_back():
             save(record, folder)
@@ -72,7 +76,7 @@ def _hand_on(config: DictConfig, measured: Measured, folder: Path) -> tuple[tupl
             warnings.append(f"the analysis is not written: {one_line(error)}")
             log.warning("%s: %s", warnings[0], traceback.format_exc())
     try:
-        sent = instantiate(config.tracker).log_point(measured.record, folder)
+        sent = instantiated(config.tracker).log_point(measured.record, folder)
     except TrackerError as error:
         log.warning("not tracked: %s", error)
         return (*warnings, str(error)), True
