@@ -20,8 +20,8 @@ class PointLoader(ConfigLoaderImpl):
     """Hydra's loader, which composes once for each combination of choices, and sets plain values on a copy of that.
 
     Hydra itself first composes the chosen files and then sets the other overrides, one after the other: only the first
-    of these steps is left out, where it was done before. A point of a sweep takes 4 ms in place of 60 (2 busy cores of an
-    AMD EPYC, 2026-11-21).
+    of these steps is left out, where it was done before. A point of a sweep takes 5 ms in place of 130 (2 busy cores of
+    an AMD EPYC, 2026-11-21).
     """
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:

@@ -1,7 +1,6 @@
 """Points of a sweep that are the same measurement: what differs between them changes nothing, which is answered."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def repeated(folder: Path, overrides: Sequence[str], config: Mapping[str, Any]) 
 def _points(sweep: Path) -> dict[str, tuple[str, list[str]]]:
     """The points of a sweep's folder, as far as they have begun."""
     points = _met.setdefault(sweep, {})
-    for name in set(os.listdir(sweep)) - points.keys():
+    for name in {path.name for path in sweep.iterdir()} - points.keys():
         for path in (sweep / name / BEGUN, sweep / name / FILE_NAME):
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
@@ -12,6 +13,7 @@ from segbench.config.overrides import parsed
 from segbench.sweep.axes import sweep_overrides
 from segbench.sweep.clusters import check_launcher
 from segbench.sweep.ending import EXIT_FAILED, EndedError
+from segbench.sweep.local import LocalLauncher
 
 
 class SessionSweeper(BasicSweeper):
@@ -21,6 +23,9 @@ class SessionSweeper(BasicSweeper):
         """Called by Hydra before the sweep. `RefusedError` for a launcher that cannot work here."""
         check_launcher(config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher._target_)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if type(self.launcher) is BasicLauncher:
+            self.launcher = LocalLauncher()
+            self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
         """Measure the points that the overrides span. `EndedError` where some of them failed."""
