@@ -17,6 +17,7 @@ import slurm_daemons
 from conftest import ROOT, CommandLine
 
 from segbench.sweep import clusters
+from segbench.sweep.ending import RefusedError
 
 QUICK = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1")
 FOUR = ("-m", "block=dw,stm", "channels=8,16", *QUICK)
@@ -184,7 +185,7 @@ def test_without_its_extra_a_launcher_is_refused_in_one_sentence(launcher: str, 
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['segbench', '-m', 'hydra/launcher={launcher}']\n"
         "from segbench.sweep import clusters\n"
-        "clusters.PLUGINS = {name: (extra, 'absent', None) for name, (extra, *_) in clusters.PLUGINS.items()}\n"
+        "clusters.NEEDS = {name: (extra, 'absent', None) for name, (extra, *_) in clusters.NEEDS.items()}\n"
         "from segbench.__main__ import main\n"
         "main()"
     )
@@ -198,7 +199,6 @@ def test_without_its_extra_a_launcher_is_refused_in_one_sentence(launcher: str, 
 
 def test_a_machine_without_slurm_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert "there is no sbatch here" in str(
-        clusters.why_not("submitit_slurm", "hydra_plugins.segbench_slurm.SlurmLauncher")
-    )
-    assert clusters.why_not("basic", "hydra._internal.core_plugins.basic_launcher.BasicLauncher") is None
+    with pytest.raises(RefusedError, match="there is no sbatch here"):
+        clusters.check_launcher("submitit_slurm", "hydra_plugins.segbench_plugins.SlurmLauncher")
+    clusters.check_launcher("basic", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")
