@@ -122,15 +122,15 @@ def test_finished_records_are_kept_and_killed_points_measured_again(tmp_path: Pa
     batch = [["block=dw", f"channels={channels}"] for channels in (8, 16, 24)]
     plan = Plan(folder, BASIC, SOURCES, HERE)
     left = plan.to_measure(batch)
-    again = [[*batch[0], "hydra.sweep.subdir=0"]] if status == "killed" else []
-    assert left == [*again, [*batch[2], "hydra.sweep.subdir=2"]]
+    again = [[*batch[0], "hydra.sweep.subdir='0'"]] if status == "killed" else []
+    assert left == [*again, [*batch[2], "hydra.sweep.subdir='2'"]]
     assert plan.kept == 2 - len(again)
 
 
 def test_new_points_never_share_a_folder(tmp_path: Path) -> None:
     folder = saved(tmp_path, *(record_of([f"channels={channels}"]) for channels in (8, 16)))
     left = Plan(folder, BASIC, SOURCES, HERE).to_measure([[f"channels={channels}"] for channels in (4, 12, 8, 16, 20)])
-    assert [point[-1] for point in left] == [f"hydra.sweep.subdir={number}" for number in (2, 3, 4)]
+    assert [point[-1] for point in left] == [f"hydra.sweep.subdir='{number}'" for number in (2, 3, 4)]
     assert [point[0] for point in left] == ["channels=4", "channels=12", "channels=20"]
 
 
@@ -256,7 +256,7 @@ def test_names_of_folders_are_text_to_hydra(tmp_path: Path) -> None:
 def test_equal_points_keep_their_own_folders(tmp_path: Path) -> None:
     folder = saved(tmp_path, record_of(["channels=8"]), record_of(["channels=8"], "killed"))
     assert Plan(folder, BASIC, SOURCES, HERE).to_measure([["channels=8"]] * 2) == [
-        ["channels=8", "hydra.sweep.subdir=1"]
+        ["channels=8", "hydra.sweep.subdir='1'"]
     ]
 
 
