@@ -3,8 +3,6 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from segbench.base.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
@@ -27,8 +25,7 @@ def _run() -> int:
         sys.argv = [f"{QUICK}=true" if argument == QUICK else argument for argument in sys.argv]
         if several := several_studies(sys.argv[1:]):
             return run_all(*several)
-        with _errors_from_hydra():
-            _compose_and_run()
+        _compose_and_run()
     except EndedError as end:
         return end.code
     except KeyboardInterrupt as stop:
@@ -38,19 +35,6 @@ def _run() -> int:
             raise
         return _refuse(error)
     return 0
-
-
-@contextmanager
-def _errors_from_hydra() -> Iterator[None]:
-    """Let Hydra raise its errors, which it would otherwise print and exit with 1: the sentence is made here."""
-    before = os.environ.get(TRACEBACKS)
-    os.environ[TRACEBACKS] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(TRACEBACKS)
-        if before is not None:
-            os.environ[TRACEBACKS] = before
 
 
 def _compose_and_run() -> None:
@@ -63,6 +47,7 @@ def _compose_and_run() -> None:
     from segbench.config.compose import CONF_DIR
     from segbench.sweep.loader import PointLoader
 
+    os.environ[TRACEBACKS] = "1"  # Hydra raises, and the sentence is made here
     raised: list[Exception] = []
 
     def task(config: DictConfig) -> Any:
@@ -72,9 +57,10 @@ def _compose_and_run() -> None:
         if HydraConfig.get().mode is not RunMode.RUN:
             return job.run(config)
         try:
-            return single.run(config)
+            single.run(config)
         except Exception as error:  # Hydra would print a line of its own about it
             raised.append(error)
+        return None
 
     application.ConfigLoaderImpl = PointLoader  # type: ignore[attr-defined]  # Hydra has no other way to be given one
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")

@@ -58,6 +58,7 @@ def segbench_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest
             patch.setattr(tempfile, "tempdir", str(neighbours))
             patch.setattr(__main__, "stop_in_order", lambda: None)
             patch.setenv("COLUMNS", "100")
+            patch.setenv("HYDRA_FULL_ERROR", "0")
             capfd.readouterr()
             with pytest.raises(SystemExit) as ended:
                 __main__.main()

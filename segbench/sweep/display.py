@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import Collection, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from segbench.config.overrides import key_of
-from segbench.sweep.ending import TRACEBACKS_WANTED
-from segbench.sweep.outcome import Outcome
+from segbench.config.overrides import key_of, of_the_point
+from segbench.sweep.ending import TRACEBACKS_WANTED, Outcome
 
 STYLES = {"ok": "green", "unsupported": "yellow", "failed": "red"}
 
@@ -99,3 +101,18 @@ class Display:
 def warn(message: str) -> None:
     """One line on stderr."""
     print(f"segbench: warning: {message}", file=sys.stderr)
+
+
+class ProgressCallback(Callback):
+    """Shows each point of a sweep when it begins and when it has ended."""
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Show which point runs."""
+        if display := Display.of_the_sweep:
+            display.begin(of_the_point(config.hydra.overrides.task))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """Show how it ended; what it left undone by raising, Hydra raises again."""
+        job_return.cfg = job_return.hydra_cfg = None  # Hydra keeps what jobs return until a sweep's end
+        if (display := Display.of_the_sweep) and job_return.status is JobStatus.COMPLETED:
+            display.end(job_return.return_value)

@@ -1,6 +1,7 @@
-"""How a command ends: its exit codes, and the exceptions that carry them up to the command line."""
+"""How points and commands end: what a point brings home, exit codes, and the exceptions that carry them upwards."""
 
 import os
+from dataclasses import dataclass
 
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
 FAILURES = ("failed", "timeout", "killed")
@@ -22,3 +23,18 @@ class EndedError(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"exit code {code}")
         self.code = code
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A point's status and its figure or its reason, small enough to come back from another process.
+
+    `unrecorded` points have no record, and what `untracked` ones measured is not in the tracker yet.
+    """
+
+    status: str
+    detail: str
+    warnings: tuple[str, ...] = ()
+    traceback: str | None = None
+    unrecorded: bool = False
+    untracked: bool = False

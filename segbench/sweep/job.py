@@ -18,8 +18,8 @@ from segbench.point.place import place
 from segbench.point.prepare import one_line
 from segbench.point.record import Record, save
 from segbench.report.analysis import write as write_analysis
+from segbench.sweep.ending import Outcome
 from segbench.sweep.folder import begin, end, supersede
-from segbench.sweep.outcome import Outcome
 from segbench.sweep.repetition import repeated
 from segbench.sweep.resume import Rule
 from segbench.tracking.tracker import TrackerError

@@ -9,7 +9,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from segbench.config.overrides import of_the_point
-from segbench.sweep.outcome import Outcome
+from segbench.sweep.ending import Outcome
 
 Overrides = Sequence[Sequence[str]]
 

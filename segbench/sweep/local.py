@@ -52,7 +52,7 @@ class LocalLauncher(BasicLauncher):
         configure_log(config.hydra.job_logging, config.hydra.verbose)
         task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         OmegaConf.set_struct(task, True)
-        overrides = list(config.hydra.overrides.task)
+        overrides: Any = OmegaConf.to_container(config.hydra.overrides.task)
         noted = folder / config.hydra.output_subdir
         noted.mkdir(exist_ok=True)
         _write(OmegaConf.to_container(task, enum_to_str=True), noted / "config.yaml")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from segbench.base.files import write_text
 from segbench.config.explain import explain
-from segbench.point.record import ANALYSIS_FOLDER, REPORT_FOLDER, REPORT_PAGE, TABLE, Record, load_sweep
+from segbench.point.record import REPORT_FOLDER, REPORT_PAGE, TABLE, Record, load_sweep
 from segbench.sweep.ending import RefusedError
 
 if TYPE_CHECKING:
@@ -49,38 +49,27 @@ def check_report(spec: Any, study: str) -> None:
 
 def write_results(folder: Path, with_report: bool, warn: Callable[[str], None]) -> Results:
     """Write comparison.csv, and the report where one is asked for; what cannot be written or read costs a warning."""
+    from segbench.report.comparison import comparison
+    from segbench.report.report import build_report, write_report
+
     points, broken = load_sweep(folder)
     for reason in broken:
         warn(reason)
-    written, report = True, None
-    if points:
-        written = _write_comparison(points, folder, warn)
-    if points and with_report:
-        report = _write_report(folder, warn)
-    return Results(folder, points, report, written and (report is not None or not with_report))
-
-
-def _write_comparison(points: list[tuple[str, Record]], folder: Path, warn: Callable[[str], None]) -> bool:
-    from segbench.report.comparison import comparison
-
+    report, written = None, True
     try:
-        write_text(comparison(points).to_csv(index=False), folder / TABLE)
+        if points:
+            write_text(comparison(points).to_csv(index=False), folder / TABLE)
     except OSError as error:
         warn(explain(error))
-        return False
-    return True
-
-
-def _write_report(folder: Path, warn: Callable[[str], None]) -> "Report | None":
-    from segbench.report.report import build_report, write_report
-
+        written = False
     try:
-        report, _ = build_report([folder])
-        write_report(report, folder / REPORT_FOLDER)
+        if points and with_report:
+            report, _ = build_report([folder])
+            write_report(report, folder / REPORT_FOLDER)
     except Exception as error:  # whatever it is, the records are there, and so is the comparison
         warn(f"the report is not written: {explain(error)}")
-        return None
-    return report
+        report, written = None, False
+    return Results(folder, points, report, written)
 
 
 def show_results(results: Results) -> None:
@@ -94,24 +83,5 @@ def show_results(results: Results) -> None:
     print_comparison(results.records, console)
     if results.report:
         print_findings(results.report.findings, console)
-        show_line(f"Report: {results.folder / REPORT_FOLDER / REPORT_PAGE}")
-    show_line(f"Records: {results.folder}")
-
-
-def show_point(record: Record, folder: Path) -> None:
-    """Print a single point and where its record is."""
-    show_results(Results(folder, [(folder.name, record)], None, True))
-
-
-def show_analysis(record: Record, folder: Path) -> None:
-    """Print what was analysed of a single point."""
-    from segbench.report.analysis import print_analysis
-    from segbench.report.console import console_width
-
-    if record.status == "ok" and (folder / ANALYSIS_FOLDER).is_dir():
-        print_analysis(folder, record.metrics, Console(width=console_width()))
-
-
-def show_line(text: str) -> None:
-    """Print a line that a user may copy: it is not wrapped."""
-    print(text)
+        print(f"Report: {results.folder / REPORT_FOLDER / REPORT_PAGE}")
+    print(f"Records: {results.folder}")

@@ -18,7 +18,7 @@ from segbench.sweep import folder as sweep_folder
 from segbench.sweep import resume
 from segbench.sweep.display import Display, warn
 from segbench.sweep.ending import FAILURES
-from segbench.sweep.results import Results, check_report, show_line, show_results, write_results
+from segbench.sweep.results import Results, check_report, show_results, write_results
 from segbench.sweep.tracked import TrackedRun
 
 OUTPUTS = Path("outputs")
@@ -124,8 +124,8 @@ class Session:
         self._open.close()
         if results.points or not stopped:
             show_results(results)
-            for line in self._tracked.where() if results.points else []:
-                show_line(line)
+            if results.points:
+                self._tracked.show_where()
         if stopped:
             self._say_how_to_go_on(results, stopped)
         statuses = [record.status for record in results.records] + [each.status for each in self.display.outcomes]

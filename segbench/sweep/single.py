@@ -5,20 +5,20 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from rich.console import Console
 
 from segbench.base.checks import boolean
-from segbench.point.record import FILE_NAME, load
+from segbench.point.record import ANALYSIS_FOLDER, FILE_NAME, load
 from segbench.sweep import folder as sweep_folder
 from segbench.sweep import job
 from segbench.sweep.display import Display, warn
-from segbench.sweep.ending import EXIT_FAILED, EXIT_OK, EXIT_REFUSED, FAILURES, EndedError, RefusedError
-from segbench.sweep.outcome import Outcome
-from segbench.sweep.results import show_analysis, show_line, show_point
+from segbench.sweep.ending import EXIT_FAILED, EXIT_REFUSED, FAILURES, EndedError, RefusedError
+from segbench.sweep.results import Results, show_results
 from segbench.sweep.session import OUTPUTS
 from segbench.sweep.tracked import TrackedRun
 
 
-def run(config: DictConfig) -> Outcome:
+def run(config: DictConfig) -> None:
     """Measure the point and show it. `EndedError` where it did not end `ok`."""
     folder, display = Path(HydraConfig.get().runtime.output_dir), Display()
     tracked = _checked(config, display, folder)
@@ -32,12 +32,10 @@ def run(config: DictConfig) -> Outcome:
     sweep_folder.give_back(lock)
     if outcome.unrecorded:
         warn(outcome.detail)
-        raise EndedError(EXIT_FAILED)
-    _show(folder, tracked)
-    code = EXIT_OK if outcome.status == "ok" else EXIT_FAILED if outcome.status in FAILURES else EXIT_REFUSED
-    if code:
-        raise EndedError(code)
-    return outcome
+    else:
+        _show(folder, tracked)
+    if outcome.status != "ok":
+        raise EndedError(EXIT_FAILED if outcome.status in FAILURES else EXIT_REFUSED)
 
 
 def _checked(config: DictConfig, display: Display, folder: Path) -> TrackedRun:
@@ -58,8 +56,11 @@ def _checked(config: DictConfig, display: Display, folder: Path) -> TrackedRun:
 
 
 def _show(folder: Path, tracked: TrackedRun) -> None:
+    from segbench.report.analysis import print_analysis
+    from segbench.report.console import console_width
+
     record = load(folder / FILE_NAME)
-    show_point(record, folder)
-    for line in tracked.where():
-        show_line(line)
-    show_analysis(record, folder)
+    show_results(Results(folder, [(folder.name, record)], None, written=True))
+    tracked.show_where()
+    if record.status == "ok" and (folder / ANALYSIS_FOLDER).is_dir():
+        print_analysis(folder, record.metrics, Console(width=console_width()))

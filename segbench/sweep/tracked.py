@@ -74,10 +74,10 @@ class TrackedRun:
             self._warn(f"{error}. {kept}")
             self.usable = False
 
-    def where(self) -> list[str]:
-        """Lines that say where to look at the runs in a browser."""
+    def show_where(self) -> None:
+        """Print where to look at the runs in a browser."""
         try:
-            return self._tracker.where(self.run_id) if self.usable else []
+            for line in self._tracker.where(self.run_id) if self.usable else []:
+                print(line)
         except TrackerError as error:
             self._warn(str(error))
-            return []

@@ -160,6 +160,7 @@ def test_an_output_folder_that_cannot_be_written(segbench_here: CommandLine, tmp
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_corrupt_store_costs_a_warning_not_the_measurement(segbench_in: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
     for arguments, count in (([], 1), (["-m", "channels=8,16"], 3)):
@@ -199,6 +200,7 @@ def test_the_store_is_one_that_sqlite_opens(segbench_in: CommandLine, tmp_path: 
         assert connection.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_a_paired_baseline(segbench_in: CommandLine, tmp_path: Path) -> None:
     done = segbench_in(
         "-m", "block=dw,cmunext", "baseline={block:dw}", "timing=quick", "device.threads=1", "channels=32"
@@ -266,6 +268,7 @@ def test_what_a_sweep_cannot_sweep(segbench_here: CommandLine) -> None:
     assert "name cannot be swept" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_point_whose_record_cannot_be_written(segbench_in: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "sweep" / "1" / "record.json").mkdir(parents=True)
     (tmp_path / "sweep" / "superseded").touch()  # where what is in the way would be moved to
@@ -284,6 +287,7 @@ def test_a_comparison_that_cannot_be_written(segbench_here: CommandLine, tmp_pat
     assert "comparison.csv" in done.stderr and "params" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_store_that_refuses_runs(segbench_in: CommandLine, tmp_path: Path) -> None:
     assert segbench_in(*QUICK).returncode == 0
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
@@ -294,6 +298,7 @@ def test_a_store_that_refuses_runs(segbench_in: CommandLine, tmp_path: Path) -> 
     assert len(records(tmp_path)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [0, 2])
 def test_an_interrupted_sweep_keeps_what_it_has(tmp_path: Path, points: int) -> None:
     """SIGINT before the first point and after the second."""

@@ -22,7 +22,6 @@ FAST = [
     "timing=fixed_20_100",
     "timing.warmup_calls=0",
     "timing.timed_calls=6",
-    "tracker=none",
     "baseline=null",
     "device.threads=1",
 ]
@@ -44,11 +43,11 @@ VARIANTS = {
 
 
 @pytest.fixture
-def report_of(segbench_in: CommandLine, tmp_path: Path) -> Any:
+def report_of(segbench_here: CommandLine, tmp_path: Path) -> Any:
     """Run a study without caring for its times, and read a table of its report."""
 
     def run(study: str, *overrides: str) -> Any:
-        done = segbench_in(f"study={study}", *FAST, *overrides)
+        done = segbench_here(f"study={study}", *FAST, *overrides)
         assert done.returncode == 0, done.stderr
         (folder,) = tmp_path.glob(f"outputs/{study}/*/report")
         return lambda table: pd.read_csv(folder / f"{table}.csv", keep_default_na=False, na_values=[""])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import CommandLine
 
+from segbench.base.interrupts import Terminated
 from segbench.point.record import FILE_NAME, load, load_sweep
 from segbench.sweep import repetition
 from segbench.sweep.folder import read_sweep
@@ -51,8 +52,16 @@ def test_a_failed_point_fails_the_sweep_and_the_others_are_measured(
     assert [record.status for _, record in load_sweep(the_sweep(tmp_path))[0]] == ["failed", "ok"]
 
 
-def test_an_interrupted_sweep_is_closed_and_resumed(
-    segbench_here: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("stop", "word", "code"), [(KeyboardInterrupt, "interrupted", 130), (Terminated, "terminated", 143)]
+)
+def test_a_stopped_sweep_is_closed_and_resumed(
+    segbench_here: CommandLine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: type[KeyboardInterrupt],
+    word: str,
+    code: int,
 ) -> None:
     from segbench.sweep import job
 
@@ -60,14 +69,14 @@ def test_an_interrupted_sweep_is_closed_and_resumed(
 
     def interrupted(config: object, request: object, *others: object) -> object:
         if any(each == "channels=6" for each in request.overrides):  # type: ignore[attr-defined]
-            raise KeyboardInterrupt
+            raise stop
         return measure(config, request, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(job, "measure_point", interrupted)
     done = segbench_here("-m", "channels=4,6,8", *QUICK)
     folder = the_sweep(tmp_path)
-    assert done.returncode == 130
-    assert f"interrupted: 1 of 3 points are measured and kept; resume={folder.relative_to(tmp_path)}" in done.stderr
+    assert done.returncode == code
+    assert f"{word}: 1 of 3 points are measured and kept; resume={folder.relative_to(tmp_path)}" in done.stderr
     assert [record.status for _, record in load_sweep(folder)[0]] == ["ok", "killed"]
     assert (folder / "comparison.csv").is_file() and not (folder / ".lock").exists()
 
