@@ -3,8 +3,6 @@
 Channel c of group g moves to position c * groups + g. Source: ShuffleNet (Zhang et al. 2018).
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 

@@ -4,8 +4,6 @@
 -> conv1x1 4 C_in -> C_in -> GELU -> BN, every convolution with bias. Source: CMUNeXt (Tang et al. 2023).
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from segbench.base.checks import odd_int, positive_int

@@ -3,8 +3,6 @@
 Source: the component breakdown of the block ablation notebook.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

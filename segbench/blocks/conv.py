@@ -1,7 +1,5 @@
 """The 1 x 1 convolutions that blocks adjust and mix channels with. (N, C_in, H, W) -> (N, C, H, W)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from segbench.base.checks import positive_int

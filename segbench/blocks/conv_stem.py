@@ -3,8 +3,6 @@
 Source: CMUNeXt (Tang et al. 2023), whose first layer and whose blocks' last layer it is.
 """
 
-from __future__ import annotations
-
 from torch import nn
 
 from segbench.base.checks import odd_int, positive_int

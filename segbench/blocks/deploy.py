@@ -1,7 +1,5 @@
 """Re-parameterisation: from the training form of a module to the form that is deployed."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 

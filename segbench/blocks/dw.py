@@ -3,8 +3,6 @@
 Source: JeongWonNet_DWBlock_Swap, the notebooks' depthwise block.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from segbench.blocks.conv import adjust1x1

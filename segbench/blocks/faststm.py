@@ -5,8 +5,6 @@ RepConv -> PRCM), the rest stay untouched -> concatenate [active, passive] -> co
 Source: the FastSTM notebook.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

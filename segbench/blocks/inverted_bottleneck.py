@@ -5,8 +5,6 @@ Depthwise k x k -> BN -> ReLU -> conv1x1 C -> rC -> BN -> ReLU -> channel dropou
 MobileNetV2 (Sandler et al. 2018) with the depthwise convolution moved to the front.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from segbench.base.checks import equal_width, odd_int, positive_int, probability

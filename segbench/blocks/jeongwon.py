@@ -4,8 +4,6 @@
 Source: the JeongWonNet notebook.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from segbench.base.checks import odd_int

@@ -1,7 +1,5 @@
 """block=prcm: the chosen PRCM variant by itself. (N, C, H, W) -> (N, C, H, W)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from segbench.base.checks import equal_width

@@ -6,8 +6,6 @@ Each batch norm folds into its kernel by gamma / sqrt(var + eps); the 1 x 1 kern
 k x k and the identity is a centred delta. Source: RepVGG (Ding et al. 2021), as used by the DWBlock notebooks.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -5,8 +5,6 @@ conv1x1 where they differ -> depthwise RepConv -> PRCM. Both are concatenated, p
 channels shuffled in 2 groups. C_in and C must be even. Source: the STM notebook.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Networks around a block, and networks that need none."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeAlias
 

@@ -1,7 +1,5 @@
 """model=block: one block by itself. (N, in_channels, H, W) -> (N, channels, H, W)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from segbench.models import BlockFactory

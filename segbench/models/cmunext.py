@@ -5,8 +5,6 @@ upsampling (corners not aligned) -> conv 3 x 3 -> BN -> ReLU -> concatenate [ski
 convolution. All convolutions have a bias. H and W must be multiples of 16. Source: CMUNeXt (Tang et al. 2023).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -6,8 +6,6 @@ smoothing reaches the output; the others run as well, because the published para
 Source: Panoptic feature pyramid networks (Kirillov et al. 2019).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

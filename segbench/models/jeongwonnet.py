@@ -11,8 +11,6 @@ times 32, and the maps are resized to the image all the same.
 Source: the JeongWonNet family of notebooks.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """model=segmenter: a timm encoder with a decoder. (N, in_channels, H, W) -> (N, num_classes, H, W)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn

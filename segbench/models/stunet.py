@@ -8,8 +8,6 @@ D, H and W must be multiples of 32, the lowest level must hold at least two voxe
 Source: STU-Net (Huang et al. 2023).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -3,8 +3,6 @@
 timm is imported when the first encoder is built. Source: PyTorch Image Models (Wightman 2019).
 """
 
-from __future__ import annotations
-
 import difflib
 import warnings
 from collections.abc import Sequence

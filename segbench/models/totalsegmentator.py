@@ -6,8 +6,6 @@ strides 1 then 2, instance norm (affine, eps 1e-5), LeakyReLU, bias, no deep sup
 hold at least two voxels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -6,8 +6,6 @@ M/2, M/4, M/8 with M the widest map. Then a transposed conv 2 x 2 and a 1 x 1 co
 Source: the encoder benchmark, after U-Net (Ronneberger et al. 2015).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

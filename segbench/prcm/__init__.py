@@ -1,7 +1,5 @@
 """PRCM, channel recalibration: one variant a file, each built as `variant(channels)` by a block."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeAlias
 

@@ -6,8 +6,6 @@ The result is that map itself: it replaces x and does not modulate it.
 Source: the PRCM expansion notebook. Parameters: 2 * expansion * C^2, whatever the pool size.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -4,8 +4,6 @@ coefficients = dropout(GAP(x) @ basis.T), alpha = sigmoid(linear(coefficients)),
 beta = linear(coefficients). Source: the STM notebook. Parameters: 3 * num_basis * C.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from segbench.prcm.pooled_basis import PooledBasis, per_channel

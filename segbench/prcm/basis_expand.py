@@ -5,8 +5,6 @@ No dropout on the coefficients themselves. Source: the PRCM expansion notebook.
 Parameters: B * C + expansion * B^2 + expansion * B * C.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from segbench.base.checks import positive_int, probability

@@ -1,7 +1,5 @@
 """The coefficients that `scale` and `affine` share: the pooled map, projected on learnable basis vectors."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

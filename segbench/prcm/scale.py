@@ -4,8 +4,6 @@ Source: the PRCM of the JeongWonNet notebooks, called SimplePRCM in the FastSTM 
 Parameters: 2 * num_basis * C.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from segbench.prcm.pooled_basis import PooledBasis, per_channel

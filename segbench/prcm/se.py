@@ -4,8 +4,6 @@ x * sigmoid(linear(dropout(ReLU(linear(GAP(x)))))) with a hidden width of expans
 Source: the PRCM expansion notebook. Parameters: 2 * expansion * C^2.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from segbench.base.checks import positive_int, probability

@@ -4,8 +4,6 @@ hidden = dropout(ReLU(linear(GAP(x)))) of width expansion * C, alpha = sigmoid(l
 beta = linear(hidden). Source: the PRCM expansion notebook. Parameters: 3 * expansion * C^2.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from segbench.prcm.pooled_basis import per_channel
