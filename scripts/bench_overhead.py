@@ -23,8 +23,8 @@ from pathlib import Path
 from segbench.point.record import Record, load_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET_POINT_MS = 150.0
-TARGET_HELP_S = 2.0
+TARGET_POINT_MS = 100.0
+TARGET_HELP_S = 0.8
 
 
 def run(arguments: list[str], folder: Path) -> float:

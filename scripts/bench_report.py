@@ -5,8 +5,6 @@
 Measures one point, writes it so many times with other channels and blocks, and builds the report of the whole.
 """
 
-from __future__ import annotations
-
 import argparse
 import tempfile
 import time
@@ -33,11 +31,11 @@ def main() -> None:
         record, _ = measure_point(understand(composed(overrides), overrides, {"block": "dw"}), sweep / "0")
         for number in range(count):
             block, channels = BLOCKS[number % len(BLOCKS)], 8 + 2 * (number // len(BLOCKS))
-            place = sweep / str(number)
-            place.mkdir(parents=True)
+            point = sweep / str(number)
+            point.mkdir(parents=True)
             changed = {"block": block, "channels": channels}
             asked = [f"{key}={value}" for key, value in changed.items()]
-            save(replace(record, overrides=asked, parameters=record.parameters | changed), place)
+            save(replace(record, overrides=asked, parameters=record.parameters | changed), point)
         samples = sum(len(series) for series in record.samples.values())
         start = time.perf_counter()
         load_points([sweep])

@@ -8,17 +8,16 @@ A bundle holds the records, the report with its tables and plots, the paragraph 
 (exact ones: at all) and exits 1 where there are any. With --no-run it compares with what an earlier replay left there.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from segbench.report.bundle import Difference, differences, replay, replayed_overrides, write_bundle
-from segbench.report.console import simple_table
+from segbench.report.bundle import Difference, compare, replay, replayed_overrides, write_bundle
+from segbench.report.formats import rich_table
 from segbench.report.report import build_report
+from segbench.report.table import plain_table
 
 
 def write(folders: list[Path], target: Path) -> None:
@@ -33,16 +32,14 @@ def write(folders: list[Path], target: Path) -> None:
         print(f"segbench: warning: this bundle cannot be replayed by others: {error}", file=sys.stderr)
 
 
-def compare(bundle: Path, output: Path, run: bool) -> bool:
+def check(bundle: Path, output: Path, run: bool) -> bool:
     """Replay and print what differs; whether nothing does."""
     folders = replay(bundle, output) if run else [output / str(n) for n in range(len(replayed_overrides(bundle)))]
-    found = differences(bundle, folders)
+    found = compare(bundle, folders)
     differing = [row for row in found if row.agrees is False]
-    console = Console(width=100)
     if differing:
         common = set.intersection(*(set(row.point.split()) for row in found))
-        cells = [_cells(row, common) for row in differing]
-        console.print(simple_table(["point", "figure", "bundle", "now"], cells, set()))
+        Console(width=100).print(rich_table(plain_table(_cells(row, common) for row in differing)))
     unsaid = sum(row.agrees is None for row in found)
     print(
         f"{len(found)} figures compared: {sum(row.agrees is True for row in found)} agree, {len(differing)} differ"
@@ -51,10 +48,10 @@ def compare(bundle: Path, output: Path, run: bool) -> bool:
     return bool(found) and not differing
 
 
-def _cells(row: Difference, common: set[str]) -> list[str]:
-    """The cells of a row; what all points have in common is left out of their names."""
+def _cells(row: Difference, common: set[str]) -> dict[str, str]:
+    """A row; what all points have in common is left out of their names."""
     point = " ".join(part for part in row.point.split() if part not in common)
-    return [point or row.point, row.quantity, row.old, row.new]
+    return {"point": point or row.point, "figure": row.quantity, "bundle": row.old, "now": row.new}
 
 
 def main() -> None:
@@ -72,7 +69,7 @@ def main() -> None:
     try:
         if arguments.command == "write":
             write(arguments.folders, arguments.output)
-        elif not compare(arguments.bundle, arguments.output, not arguments.no_run):
+        elif not check(arguments.bundle, arguments.output, not arguments.no_run):
             sys.exit(1)
     except (OSError, ValueError) as error:
         sys.exit(f"segbench: {error}")

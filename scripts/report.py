@@ -6,8 +6,6 @@ A FOLDER is that of a sweep (`outputs/<name>/<time>`). The report is the study's
 table of all points and plots over what was swept. Without --output, one folder's report goes into its `report/`.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

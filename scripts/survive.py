@@ -30,7 +30,7 @@ from rich.progress import track
 
 from segbench.point.record import FILE_NAME, id_of, load_sweep
 from segbench.sweep.folder import BEGUN
-from segbench.tracking.tracker import RECORD_TAG
+from segbench.tracking.runs import RECORD_TAG
 
 RUN = Path(__file__).resolve().parent.parent / "run.py"
 QUICK = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1")

@@ -7,24 +7,22 @@ A FOLDER is a sweep's, a single point's, or one with such folders below; anythin
 Exits with 1 where something could not be sent.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
 
 from hydra.errors import HydraException
-from hydra.utils import instantiate
 from rich.console import Console
 from rich.progress import Progress
 
 from segbench.base.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
-from segbench.config.compose import composed
+from segbench.config.compose import composed, instantiated
 from segbench.config.explain import explain
 from segbench.sweep.folder import BusyError
 from segbench.sweep.sync import send_folder, sweeps_in
-from segbench.tracking.address import AddressError, refuse_secrets
-from segbench.tracking.tracker import MlflowTracker, NoTracker, TrackerError
+from segbench.tracking.address import refuse_secrets
+from segbench.tracking.none import NoTracker
+from segbench.tracking.tracker import MlflowTracker, TrackerError
 
 
 def main() -> int:
@@ -40,13 +38,13 @@ def main() -> int:
     stop_in_order()
     try:
         refuse_secrets(overrides)
-        tracker = instantiate(composed(overrides).tracker)
+        tracker = instantiated(composed(overrides).tracker)
         if isinstance(tracker, NoTracker):
             return _complain("tracker=none keeps nothing: name a tracker to send to")
         tracker.prepare()
         found = [sweep for folder in folders for sweep in sweeps_in(folder)]
         results = [_send(tracker, sweep) for sweep in found]
-    except (HydraException, AddressError, TrackerError, OSError) as error:
+    except (HydraException, TrackerError, ValueError, OSError) as error:
         return _complain(explain(error))
     except KeyboardInterrupt as stop:
         _complain("interrupted: repeat the command to send the rest")

@@ -1,65 +1,72 @@
 """The command line: `segbench`, `python -m segbench` and `python run.py`."""
 
-from __future__ import annotations
-
 import os
 import sys
 import warnings
 from typing import Any
 
 from segbench.base.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
-from segbench.sweep.studies import expand, run_all, with_quick
-from segbench.tracking.address import AddressError, refuse_secrets
+from segbench.sweep.ending import EXIT_FAILED, EXIT_REFUSED, TRACEBACKS, TRACEBACKS_WANTED, EndedError, RefusedError
 
 
 def main() -> None:
+    """Run the command line, and exit with how it ended."""
+    sys.exit(_run())
+
+
+def _run() -> int:
     """Run the command line; errors become one sentence, unless HYDRA_FULL_ERROR=1 asks for the traceback."""
+    from segbench.sweep.studies import QUICK, run_all, several_studies
+    from segbench.tracking.address import refuse_secrets
+
     stop_in_order()
-    show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, and the sentence is made here
     try:
         refuse_secrets(sys.argv[1:])
-        sys.argv = [sys.argv[0], *with_quick(sys.argv[1:])]
-        if asked := expand(sys.argv[1:]):
-            sys.exit(run_all(*asked))
-        _compose_and_run(show_tracebacks)
+        sys.argv = [f"{QUICK}=true" if argument == QUICK else argument for argument in sys.argv]
+        if several := several_studies(sys.argv[1:]):
+            return run_all(*several)
+        _compose_and_run()
+    except EndedError as end:
+        return end.code
     except KeyboardInterrupt as stop:
-        terminated = isinstance(stop, Terminated)
-        _stopped("terminated" if terminated else "interrupted")
-        sys.exit(EXIT_TERMINATED if terminated else EXIT_INTERRUPTED)
+        return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
     except Exception as error:
-        _stopped("stopped")
-        if show_tracebacks:
+        if TRACEBACKS_WANTED:
             raise
-        sys.exit(_refuse(error))
+        return _refuse(error)
+    return 0
 
 
-def _compose_and_run(show_tracebacks: bool) -> None:
+def _compose_and_run() -> None:
     import hydra
+    from hydra._internal import hydra as application
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from segbench.config.compose import CONF_DIR
-    from segbench.sweep.callback import SweepCallback
+    from segbench.sweep.loader import PointLoader
 
-    def point(config: DictConfig) -> Any:
-        from segbench.sweep.job import run
+    os.environ[TRACEBACKS] = "1"  # Hydra raises, and the sentence is made here
+    raised: list[Exception] = []
 
-        return run(config)
+    def task(config: DictConfig) -> Any:
+        """What Hydra calls for each point, in the process that measures it."""
+        from segbench.sweep import job, single
 
-    SweepCallback.show_tracebacks = show_tracebacks
+        if HydraConfig.get().mode is not RunMode.RUN:
+            return job.run(config)
+        try:
+            single.run(config)
+        except Exception as error:  # Hydra would print a line of its own about it
+            raised.append(error)
+        return None
+
+    application.ConfigLoaderImpl = PointLoader  # type: ignore[attr-defined]  # Hydra has no other way to be given one
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
-    hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(point)()
-
-
-def _stopped(why: str) -> None:
-    """Show what a sweep had measured when it was stopped; a second interruption ends that too."""
-    sweep = sys.modules.get("segbench.sweep.callback")
-    running = sweep.SweepCallback.running if sweep else None
-    try:
-        if running:
-            running.stopped(why)
-    except KeyboardInterrupt:
-        print("segbench: interrupted again", file=sys.stderr)
+    hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(task)()
+    if raised:
+        raise raised[0]
 
 
 def _refuse(error: Exception) -> int:
@@ -67,14 +74,15 @@ def _refuse(error: Exception) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from segbench.base.errors import NotAllowedError
     from segbench.config.explain import explain
-    from segbench.sweep.callback import EXIT_FAILED, EXIT_REFUSED
-    from segbench.sweep.studies import UnknownStudyError
+    from segbench.tracking.address import AddressError
 
     print(f"segbench: {explain(error)}", file=sys.stderr)
-    if isinstance(error, HydraException | OmegaConfBaseException | OSError | UnknownStudyError | AddressError):
+    refused = (HydraException, OmegaConfBaseException, OSError, RefusedError, NotAllowedError, AddressError)
+    if isinstance(error, refused):
         return EXIT_REFUSED
-    print("segbench: this is unexpected; HYDRA_FULL_ERROR=1 shows where it happened", file=sys.stderr)
+    print(f"segbench: this is unexpected; {TRACEBACKS}=1 shows where it happened", file=sys.stderr)
     return EXIT_FAILED
 
 

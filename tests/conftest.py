@@ -49,3 +49,29 @@ def segbench_in(tmp_path: Path) -> CommandLine:
         )
 
     return run
+
+
+@pytest.fixture
+def segbench_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> CommandLine:
+    """The same in this process, which has loaded PyTorch, and without a tracker: MLflow would keep its store open."""
+    from segbench import __main__
+
+    neighbours = tmp_path / "neighbours"  # those of other tests are no concern of this one
+    neighbours.mkdir()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(sys, "argv", ["segbench", *arguments, "tracker=none"])
+            patch.setattr(tempfile, "tempdir", str(neighbours))
+            patch.setattr(__main__, "stop_in_order", lambda: None)
+            patch.setenv("COLUMNS", "100")
+            patch.setenv("HYDRA_FULL_ERROR", "0")
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                __main__.main()
+            out, err = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(arguments, ended.value.code, out, err)
+
+    return run

@@ -1,7 +1,5 @@
 """Real servers for tests, on loopback and ports of their own: PostgreSQL, MLflow, and a proxy that is slow or hangs."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal
@@ -106,16 +104,19 @@ def postgres() -> Iterator[Postgres]:
 class MlflowServer:
     """An MLflow server with its artifact folder."""
 
-    url: str
+    port: int
     artifacts: Path
     process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
 
 
 @contextmanager
 def mlflow_server(store: str, artifacts: Path) -> Iterator[MlflowServer]:
     """As docs/tracking.md starts it."""
     port = free_port()
-    url = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {
         **os.environ,
@@ -128,8 +129,9 @@ def mlflow_server(store: str, artifacts: Path) -> Iterator[MlflowServer]:
         [*command, "--artifacts-destination", str(artifacts)], env=environment, stdout=log, stderr=log
     )
     try:
-        _wait(process, lambda: urllib.request.urlopen(f"{url}/health", timeout=2).close())
-        yield MlflowServer(url, artifacts, process)
+        server = MlflowServer(port, artifacts, process)
+        _wait(process, lambda: urllib.request.urlopen(f"{server.url}/health", timeout=2).close())
+        yield server
     finally:
         stop(process)
         log.close()
@@ -137,22 +139,28 @@ def mlflow_server(store: str, artifacts: Path) -> Iterator[MlflowServer]:
 
 @dataclass
 class Proxy:
-    """Passes bytes on to a server, each piece after a delay; a hanging one accepts connections and never answers."""
+    """Passes bytes on to a server, each piece after a delay; while it hangs, it accepts connections only."""
 
     server: int
     delay_s: float = 0.0
     hangs: bool = False
-    socket: socket.socket = field(default_factory=lambda: socket.create_server((HOST, 0)))
+    accepted: int = 0
+    listener: socket.socket = field(default_factory=lambda: socket.create_server((HOST, 0)))
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.getsockname()[1])
 
     @property
     def url(self) -> str:
-        return f"http://{HOST}:{self.socket.getsockname()[1]}"
+        return f"http://{HOST}:{self.port}"
 
     def run(self) -> None:
         held = []
         with suppress(OSError):
             while True:
-                client = self.socket.accept()[0]
+                client = self.listener.accept()[0]
+                self.accepted += 1
                 held.append(client)
                 if not self.hangs:
                     there = socket.create_connection((HOST, self.server))
@@ -163,18 +171,20 @@ class Proxy:
         with suppress(OSError):
             while piece := source.recv(65536):
                 time.sleep(self.delay_s)
+                while self.hangs:
+                    time.sleep(0.05)
                 target.sendall(piece)
             target.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
-def proxy(url: str, delay_s: float = 0.0, hangs: bool = False) -> Iterator[Proxy]:
-    made = Proxy(int(url.rpartition(":")[2]), delay_s, hangs)
+def proxy(port: int, delay_s: float = 0.0, hangs: bool = False) -> Iterator[Proxy]:
+    made = Proxy(port, delay_s, hangs)
     threading.Thread(target=made.run, daemon=True).start()
     try:
         yield made
     finally:
-        made.socket.close()
+        made.listener.close()
 
 
 def _wait(process: subprocess.Popen[bytes], attempt) -> None:

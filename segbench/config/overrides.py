@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,16 @@ _WORD = re.compile(r"[A-Za-z_/.][\w./+-]*")
 def parsed(override: str) -> Override:
     """An override by Hydra's parser. `HydraException` where it is none."""
     return OverridesParser.create().parse_override(override)
+
+
+def readable(overrides: Sequence[Any]) -> list[str]:
+    """Those that the grammar can read: what others wrote may hold what is no override."""
+    found = []
+    for each in overrides:
+        with suppress(HydraException):
+            if isinstance(each, str) and parsed(each):
+                found.append(each)
+    return found
 
 
 def key_of(override: str) -> str:

@@ -24,7 +24,7 @@ from segbench.measure.statistics import FEWEST_PROCESSES
 from segbench.point import environment
 from segbench.point.cluster import job_and_node
 from segbench.point.gate import require_usable
-from segbench.point.identity import digest, identity, recipe
+from segbench.point.identity import identity, recipe
 from segbench.point.isolation import in_fresh_process
 from segbench.point.measure import measure, measure_latency
 from segbench.point.neighbours import Neighbours
@@ -79,7 +79,6 @@ def measure_point(request: Request, folder: Path, launcher: str = "basic") -> tu
     started, clock = now(), time.perf_counter()
     try:
         with refusals(request.parameters):
-            _refuse_repetition(folder, request.overrides, config)
             _refuse_contradiction(request.overrides)
             task = task_of(config, request.parameters)
             measured = _measurement(config, task, baseline_of(task, request.overrides))
@@ -202,21 +201,6 @@ def _status(error: BaseException) -> str:
     if isinstance(error, PointTimeoutError):
         return "timeout"
     return "unsupported" if isinstance(error, UnsupportedError) else "failed"
-
-
-_measured: dict[tuple[Path, str], list[str]] = {}
-"""The overrides of the points of a sweep's folder that this process has met, by what they are measured from."""
-
-
-def _refuse_repetition(folder: Path, overrides: list[str], resolved: Mapping[str, Any]) -> None:
-    """Raise `ValueError` where a point of the same sweep is the same measurement: what differs changes nothing."""
-    measurement = digest([resolved[key] for key in (*keys_with(Role.MEASURED), "baseline")])
-    first = _measured.setdefault((folder.parent, measurement), overrides)
-    unused = [override for override in overrides if override not in first]
-    if unused:
-        raise ValueError(
-            f"{' '.join(unused)} changes nothing here: the point {' '.join(first)} is the same measurement"
-        )
 
 
 def _refuse_contradiction(overrides: Collection[str]) -> None:

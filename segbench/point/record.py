@@ -97,16 +97,17 @@ def load(path: Path) -> Record:
         raise ValueError(f"{path} is not a whole record of this version: {error}") from error
 
 
+def order_of(name: str) -> tuple[int, str]:
+    """Where a point's folder comes in its sweep: by number, and folders of other names before."""
+    return (int(name), "") if name.isascii() and name.isdigit() else (-1, name)
+
+
 def load_sweep(folder: Path) -> tuple[list[tuple[str, Record]], list[str]]:
     """The records below a sweep's folder by their points' names, in order, and why others cannot be read."""
 
-    def order(path: Path) -> tuple[int, str]:
-        name = path.parent.name
-        return (int(name), "") if name.isdigit() else (-1, name)
-
     records: list[tuple[str, Record]] = []
     broken: list[str] = []
-    for path in sorted(folder.glob(f"*/{FILE_NAME}"), key=order):
+    for path in sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda path: order_of(path.parent.name)):
         try:
             records.append((path.parent.name, load(path)))
         except (OSError, ValueError) as error:

@@ -6,17 +6,15 @@ unsteady timings decide nothing. The intervals are widened for the number of set
 them is refuted by chance in no more than 5% of the studies.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from segbench.point.record import disturbed
-from segbench.report.evidence import is_larger, is_smaller, quotient
-from segbench.report.points import MACHINE, Point
-from segbench.report.quantity import Estimate, Quantity, quantity
-from segbench.report.rounding import interval, significant
+from segbench.report.estimate import Estimate
+from segbench.report.evidence import quotient
+from segbench.report.points import MACHINE, Point, as_list, in_words, values_on
+from segbench.report.quantity import Quantity, quantity
 from segbench.report.study import ClaimSpec, Where
+from segbench.report.table import quotient_text
 
 CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "not distinguishable"
 IN_PART, UNANSWERED = "confirmed in part", "not answered"
@@ -37,140 +35,103 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One setting: the claimed side's figure over the other's, where on the axes, and whether it was disturbed."""
+class Setting:
+    """Where on the axes a claim was looked at, and the claimed side's figure over the other's, `None` without one."""
 
-    place: str
-    found: Estimate
-    disturbed: bool = False
+    name: str
+    quotient: Estimate | None
+    disturbed: bool
 
 
 def findings(specs: Sequence[ClaimSpec], points: Sequence[Point]) -> list[Finding]:
     """Every claim, decided; for each machine apart where there are several."""
-    machines = list(dict.fromkeys(point.axes.get(MACHINE) for point in points))
-    decided = []
-    for spec in specs:
-        for machine in machines:
-            here = [point for point in points if point.axes.get(MACHINE) == machine]
-            found = decide(spec, here)
-            if machine is not None:
-                found = Finding(
-                    f"{found.claim} ({machine})", found.source, found.verdict, found.evidence, found.settings
-                )
-            decided.append(found)
-    return decided
+    if MACHINE not in points[0].axes:
+        return [decide(spec, points) for spec in specs]
+    machines = {machine: [p for p in points if p.machine == machine] for machine in values_on(points, MACHINE)}
+    decided = [(decide(spec, those), machine) for spec in specs for machine, those in machines.items()]
+    return [replace(found, claim=f"{found.claim} ({machine})") for found, machine in decided]
 
 
 def decide(spec: ClaimSpec, points: Sequence[Point]) -> Finding:
     """One claim against the points of one machine."""
-    of = quantity(spec.quantity)
-    compared, lacking = _with_value(spec, of, points) if spec.than is None else _with_points(spec, of, points)
-    if not compared:
+    claimed = quantity(spec.quantity)
+    of_points = [point for point in points if point.matches(spec.of)]
+    if spec.than is None:
+        compared = [_with_value(spec, claimed, point) for point in of_points]
+    else:
+        compared = _with_points(spec.than, claimed, of_points, [p for p in points if p.matches(spec.than)])
+    lacking = _unmatched(spec.of, points) + _unmatched(spec.than or {}, points)
+    lacking += [c.name for c in compared if c.quotient is None]
+    known = [c for c in compared if c.quotient is not None]
+    if not known:
         return Finding(spec.claim, spec.source, UNANSWERED, "the points that it speaks of were not measured", 0)
-    calm = [c for c in compared if not c.disturbed]
-    holds = [c for c in calm if _holds(spec, c.found)]
-    against = [c for c in calm if _contradicts(spec, c.found)]
+    holds = [c for c in known if c.quotient and not c.disturbed and _holds(spec, c.quotient)]
+    against = [c for c in known if c.quotient and not c.disturbed and _contradicts(spec, c.quotient)]
     if against:
         verdict, shown = REFUTED, against
-    elif len(holds) == len(compared):
+    elif len(holds) == len(known):
         verdict, shown = IN_PART if lacking else CONFIRMED, holds
     else:
-        verdict, shown = UNDECIDED, [c for c in compared if c not in holds]
-    evidence = _evidence(of, spec, shown, len(compared)) + (f"; not measured: {', '.join(lacking)}" if lacking else "")
-    return Finding(spec.claim, spec.source, verdict, evidence, len(compared))
+        verdict, shown = UNDECIDED, [c for c in known if c not in holds]
+    evidence = _evidence(claimed, spec, shown, len(known)) + (
+        f"; not measured: {', '.join(lacking)}" if lacking else ""
+    )
+    return Finding(spec.claim, spec.source, verdict, evidence, len(known))
 
 
-def _unnamed(where: Where, points: Sequence[Point]) -> list[str]:
-    """The values of a list in `where` that no point has."""
+def _unmatched(where: Where, points: Sequence[Point]) -> list[str]:
+    """The values in `where` that no point has."""
     return [
-        f"{key}={value}"
-        for key, values in where.items()
-        for value in (values if isinstance(values, list) else [values])
-        if not any(str(point.value(key)) == str(value) for point in points)
+        f"{axis}={value}"
+        for axis, values in where.items()
+        for value in as_list(values)
+        if not any(point.matches({axis: value}) for point in points)
     ]
 
 
-def _with_points(spec: ClaimSpec, of: Quantity, points: Sequence[Point]) -> tuple[list[Comparison], list[str]]:
-    """Quotients of the points `of` over those `than` that are alike in all else, and what was not measured."""
-    assert spec.than is not None
-    named = set(spec.than)  # what `of` names beyond that narrows the settings, on both sides
-    pairs = [
-        (a, b)
-        for a in points
-        if a.matches(spec.of)
-        for b in points
-        if a is not b and b.matches(spec.than) and _elsewhere(a, named) == _elsewhere(b, named)
-    ]
-    found = [(a, b, quotient(a, b, of, len(pairs)) if a.ok and b.ok else None) for a, b in pairs]
-    several = len({str(b.axes) for _, b in pairs}) > len({str(_elsewhere(b, named)) for _, b in pairs})
-    lacking = [*_unnamed(spec.of, points), *_unnamed(spec.than, points)]
-    lacking += [_place(a, b, named) for a, b, q in found if q is None]
-    return [
-        Comparison(_place(a, b if several else None, named), q, _disturbed(of, a, b))
-        for a, b, q in found
-        if q is not None
-    ], lacking
+def _with_points(than: Where, claimed: Quantity, left: Sequence[Point], right: Sequence[Point]) -> list[Setting]:
+    """Each of the points over each of the others that is alike on all axes which `than` does not name."""
+    pairs = [(a, b) for a in left for b in right if a is not b and a.other_axes(*than) == b.other_axes(*than)]
+    several = len({str(b.axes) for _, b in pairs}) > len({str(b.other_axes(*than)) for _, b in pairs})
+    found = []
+    for a, b in pairs:
+        other = ["than " + " ".join(f"{axis}={b.value(axis)}" for axis in sorted(than))] if several else []
+        name = " ".join(filter(None, [in_words(a.other_axes(*than)), *other]))
+        disturbed = a.is_disturbed(claimed) or b.is_disturbed(claimed)
+        found.append(Setting(name, quotient(a, b, claimed, len(pairs)), disturbed))
+    return found
 
 
-def _with_value(spec: ClaimSpec, of: Quantity, points: Sequence[Point]) -> tuple[list[Comparison], list[str]]:
-    """Quotients of the points `of` over the claimed value, and what was not measured."""
-    assert spec.value is not None
-    spoken_of = [point for point in points if point.matches(spec.of)]
-    found = [(point, of.of(point.record.metrics) if point.ok else None) for point in spoken_of]
-    factor = 1 / (spec.value * of.scale)
-    return [
-        Comparison(_place(point, None, set()), e.scaled(factor), _disturbed(of, point))
-        for point, e in found
-        if e is not None
-    ], [*_unnamed(spec.of, points), *(_place(point, None, set()) for point, e in found if e is None)]
-
-
-def _disturbed(of: Quantity, *points: Point) -> bool:
-    """Whether a timed quantity was contended or unsteady: such a figure decides nothing."""
-    return bool(of.power) and any(disturbed(point.record) for point in points)
-
-
-def _elsewhere(point: Point, named: set[str]) -> dict[str, str]:
-    """Its place on all axes but the named ones; presets hold the axes that were split from them."""
-    return {key: str(value) for key, value in point.axes.items() if key not in named | point.presets}
-
-
-def _place(a: Point, b: Point | None, named: set[str]) -> str:
-    parts = [f"{key}={value}" for key, value in _elsewhere(a, named).items() if value]
-    if b is not None:
-        parts.append("than " + " ".join(f"{key}={b.value(key)}" for key in sorted(named)))
-    return " ".join(parts)
+def _with_value(spec: ClaimSpec, claimed: Quantity, point: Point) -> Setting:
+    """The point's figure over the claimed value."""
+    found = point.estimate(claimed)
+    over = claimed.shown(found).over(Estimate(float(spec.value or 0))) if found else None
+    return Setting(in_words(point.other_axes()), over, point.is_disturbed(claimed))
 
 
 def _holds(spec: ClaimSpec, found: Estimate) -> bool:
     if spec.expect == "equal":
         return all(abs(bound - 1) <= EQUAL_PERCENT / 100 for bound in found.bounds)
-    return is_smaller(found) if spec.expect == "smaller" else is_larger(found)
+    return found.is_smaller if spec.expect == "smaller" else found.is_larger
 
 
 def _contradicts(spec: ClaimSpec, found: Estimate) -> bool:
     if spec.expect == "equal":
-        return all(bound > 1 + EQUAL_PERCENT / 100 for bound in found.bounds) or all(
-            bound < 1 - EQUAL_PERCENT / 100 for bound in found.bounds
-        )
-    if found.low is None:
-        return not _holds(spec, found)  # exact: equal is not smaller
-    return is_larger(found) if spec.expect == "smaller" else is_smaller(found)
+        return found.bounds[0] > 1 + EQUAL_PERCENT / 100 or found.bounds[1] < 1 - EQUAL_PERCENT / 100
+    if found.is_exact:
+        return not _holds(spec, found)  # equal is not smaller
+    return found.is_larger if spec.expect == "smaller" else found.is_smaller
 
 
-def _evidence(of: Quantity, spec: ClaimSpec, shown: Sequence[Comparison], settings: int) -> str:
+def _evidence(claimed: Quantity, spec: ClaimSpec, shown: Sequence[Setting], settings: int) -> str:
     """The quotients that decided, in words."""
-    listed = "; ".join(
-        f"{_quotient(c.found)}{f' at {c.place}' if c.place else ''}{' (disturbed)' if c.disturbed else ''}"
+    listed = [
+        f"{quotient_text(c.quotient)}{f' at {c.name}' if c.name else ''}{' (disturbed)' if c.disturbed else ''}"
         for c in shown[:MOST_LISTED]
-    )
-    more = f"; and {len(shown) - MOST_LISTED} more" if len(shown) > MOST_LISTED else ""
-    against = f"the claimed {spec.value:g}" if spec.value is not None else "the other's"
+        if c.quotient
+    ]
+    if len(shown) > MOST_LISTED:
+        listed.append(f"and {len(shown) - MOST_LISTED} more")
+    other = f"the claimed {spec.value:g}" if spec.value is not None else "the other's"
     where = f" in {len(shown)} of {settings} settings" if settings > 1 else ""
-    return f"{of.label} over {against}{where}: {listed}{more}"
-
-
-def _quotient(found: Estimate) -> str:
-    if found.low is None or found.high is None:
-        return significant(found.value)
-    return interval(found.value, found.low, found.high)
+    return f"{claimed.label} over {other}{where}: {'; '.join(listed)}"

@@ -1,35 +1,33 @@
-"""Records side by side: one row a point, every parameter and metric at full precision."""
-
-from __future__ import annotations
+"""The records of a sweep side by side: what was swept, every figure at full precision, and the best of each."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
+from segbench.config.overrides import key_of, readable, value_of
 from segbench.point.record import STATUSES, Record
+
+HEADLINE = ("latency_ms/median", "ratio_to_baseline/median", "parameters/deploy", "memory_bytes/peak_activation")
 
 
 def comparison(records: Sequence[tuple[str, Record]]) -> pd.DataFrame:
     """One row for each (point name, record): point, status, reason, parameters, metrics."""
     rows = [
-        {
-            "point": name,
-            "status": record.status,
-            "reason": record.reason,
-            **record.parameters,
-            **record.metrics,
-            **record.verdicts,
-        }
-        for name, record in records
+        {"point": name, "status": found.status, "reason": found.reason, **found.parameters, **found.metrics}
+        | found.verdicts
+        for name, found in records
     ]
     return pd.DataFrame(rows)
 
 
-def swept_keys(records: Sequence[Record]) -> list[str]:
-    """The keys whose overrides differ between the records, in the order in which they were typed."""
+def swept_keys(records: Sequence[Record], axes: Sequence[str] | None = None) -> list[str]:
+    """The parameters that a sweep varied: those of its `axes`, else of overrides that differ between its records."""
+    if axes is not None:
+        names = dict.fromkeys(name for key in axes for name in _parameters_of(key, records))
+        return [name for name in names if _varies(name, records)]
     values: dict[str, set[str]] = {}
     for record in records:
-        typed = dict(override.lstrip("+").partition("=")[::2] for override in record.overrides)
+        typed = {key_of(override): str(value_of(override)) for override in readable(record.overrides)}
         for key, value in typed.items():
             values.setdefault(key, set()).add(value)
     keys = [key for key, found in values.items() if len(found) > 1]
@@ -41,8 +39,11 @@ def _parameters_of(key: str, records: Sequence[Record]) -> list[str]:
     if any(key in record.parameters for record in records):
         return [key]
     below = dict.fromkeys(name for r in records for name in r.parameters if name.startswith(f"{key}."))
-    varying = [name for name in below if len({str(record.parameters.get(name)) for record in records}) > 1]
-    return varying or [key]
+    return [name for name in below if _varies(name, records)] or [key]
+
+
+def _varies(name: str, records: Sequence[Record]) -> bool:
+    return len({str(record.parameters.get(name)) for record in records}) > 1
 
 
 def headline(records: Sequence[Record]) -> dict[str, float]:
@@ -50,12 +51,7 @@ def headline(records: Sequence[Record]) -> dict[str, float]:
     figures: dict[str, float] = {f"points/{status}": 0.0 for status in STATUSES}
     for record in records:
         figures[f"points/{record.status}"] += 1
-    for metric in (
-        "latency_ms/median",
-        "ratio_to_baseline/median",
-        "parameters/deploy",
-        "memory_bytes/peak_activation",
-    ):
+    for metric in HEADLINE:
         values = [record.metrics[metric] for record in records if record.status == "ok" and metric in record.metrics]
         if values:
             figures[f"best/{metric}"] = min(values)

@@ -1,7 +1,5 @@
 """The working-set notebook's tables, from the widths and resolutions of a study's points. See `measure/analytic.py`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,24 +43,15 @@ def _feature_maps(configs: Sequence[Config]) -> Rows:
 
 
 def _working_sets(configs: Sequence[Config]) -> Rows:
-    machine = configs[0]["machine"]
-    l2, l3 = machine["l2_mib"] or DEFAULT_L2_MIB, machine["l3_mib"] or DEFAULT_L3_MIB
+    machine = configs[0].get("machine") or {}
+    l2, l3 = machine.get("l2_mib") or DEFAULT_L2_MIB, machine.get("l3_mib") or DEFAULT_L3_MIB
     rows = []
     for stage in _stages(configs):
         sizes = dw_working_set(*stage)
-        total_bytes = sum(sizes.values())
-        level = cache_level(total_bytes, l2, l3)
-        rows.append(
-            {
-                "config": _name(stage),
-                **sizes,
-                "total_bytes": total_bytes,
-                "total_mb": total_bytes / MIB,
-                "fits_l2": level == "L2",
-                "fits_l3": level in ("L2", "L3"),
-                "bottleneck": level,
-            }
-        )
+        total = sum(sizes.values())
+        level = cache_level(total, l2, l3)
+        fits = {"fits_l2": level == "L2", "fits_l3": level in ("L2", "L3"), "bottleneck": level}
+        rows.append({"config": _name(stage), **sizes, "total_bytes": total, "total_mb": total / MIB, **fits})
     return rows
 
 

@@ -1,113 +1,206 @@
-"""Plots of one point: readable in grey, units on the axes."""
+"""A study's plots: intervals as bands or bars, units on the axes, readable in grey."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+import base64
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+from segbench.report.estimate import Estimate
+from segbench.report.points import Point, values_on
+from segbench.report.quantity import Quantity, quantity
+from segbench.report.rounding import significant
+from segbench.report.study import PlotSpec
+from segbench.report.style import DPI, Look, error_bars, legend, log_scales, looks, new_figure
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 150
-LEVEL_STYLES = {"L2": ("o", "#0072b2"), "L3": ("s", "#e69f00"), "memory": ("^", "#333333")}
-"""Marker and colour of each cache level; told apart in grey by the marker."""
-LINES = {"L2": "-", "L3": "--", "memory": ":"}
-HATCHES = {"L2": "", "L3": "//", "memory": "xx"}
-MIB = 2**20
-MOST_BARS = 60
+MOST_TICKS = 12
+MOST_LABELLED = 60
+"""Points of a Pareto plot that are named; of more, no name could be read."""
+BAR_WIDTH = 0.8
+WIDEST = 12.0
+"""Inches; a wider plot would shrink on the page until nothing could be read."""
+MOST_IN_CORNER = 4
+"""Series whose legend finds a corner between bars."""
+AXIS_LABELS = {
+    "resolution": "height and width of the input (pixels)",
+    "batch_size": "batch size (images)",
+    "prcm.expansion": "expansion ratio of the SE variant",
+    "prcm.pool_size": "side of the adaptive pool (cells)",
+}
+"""Axes with units, where the key alone does not say them."""
 
 
-def roofline(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) -> None:
-    """Every operator by its intensity at the rate that the ceilings allow it, and the step as it was measured."""
+@dataclass(frozen=True)
+class Plot:
+    """A figure with its name and caption."""
+
+    name: str
+    caption: str
+    figure: "Figure"
+
+    def save(self, folder: Path) -> None:
+        """Write it as PNG and as PDF; the PDF carries no date, so that equal plots are equal files."""
+        self.figure.savefig(folder / f"{self.name}.png", dpi=DPI)
+        self.figure.savefig(folder / f"{self.name}.pdf", metadata={"CreationDate": None})
+
+    def png(self) -> str:
+        """The picture in base64, to stand in a page."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=DPI)
+        return base64.b64encode(buffer.getvalue()).decode()
+
+
+def plots(specs: Sequence[PlotSpec], points: Sequence[Point]) -> list[Plot]:
+    """The plots that have at least two points to show."""
+    made = []
+    for spec in specs:
+        shown = [quantity(spec.y), *([quantity(spec.x)] if spec.kind == "pareto" else [])]
+        chosen = [p for p in points if p.matches(spec.where) and all(p.estimate(each) for each in shown)]
+        if len(chosen) > 1:
+            made.append(Plot(spec.name, spec.caption, DRAWN[spec.kind](spec, chosen)))
+    return made
+
+
+def _series(spec: PlotSpec, points: Sequence[Point]) -> list[tuple[str, Look, list[Point]]]:
+    """Name, look and points of every series: by `by`, and by what else the points differ in but `x`."""
+    named: dict[str, list[Point]] = {}
+    further = [axis for axis in points[0].other_axes(spec.x, spec.by or "") if len(values_on(points, axis)) > 1]
+    for point in points:
+        own = [str(point.value(spec.by))] if spec.by else []
+        own += [f"{axis}={point.value(axis)}" for axis in further if spec.kind != "pareto"]
+        named.setdefault(", ".join(own), []).append(point)
+    found = looks(list(named))
+    return [(name, found[name], members) for name, members in named.items()]
+
+
+def _figures(shown: Quantity, points: Sequence[Point]) -> list[Estimate]:
+    """The figures in the unit shown, of points that have them."""
+    found = [point.estimate(shown) for point in points]
+    return [shown.shown(estimate) for estimate in found if estimate is not None]
+
+
+def _values(found: Sequence[Estimate]) -> list[float]:
+    return [estimate.value for estimate in found]
+
+
+def _line(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
+    """`y` over the axis `x`: medians as marks, 95% intervals as bands."""
+    figure, axes = new_figure(7, 4.4)
+    y = quantity(spec.y)
+    values = values_on(points, spec.x)
+    numbers = all(isinstance(value, int | float) for value in values)
+    position: Callable[[Any], float] = float if numbers else lambda value: float(values.index(value))
+    for name, look, members in _series(spec, points):
+        ordered = sorted(members, key=lambda point: position(point.value(spec.x)))
+        xs, found = [position(point.value(spec.x)) for point in ordered], _figures(y, ordered)
+        axes.plot(xs, _values(found), look.line, color=look.colour, marker=look.marker, label=name or y.label)
+        low, high = zip(*(estimate.bounds for estimate in found), strict=True)
+        axes.fill_between(xs, low, high, color=look.colour, alpha=0.25, linewidth=0)
+    log_scales(axes, [name for name in spec.log if numbers or name == "y"])
+    if numbers and len(values) <= MOST_TICKS:
+        axes.set_xticks(sorted(float(value) for value in values), [f"{value:g}" for value in sorted(values)])
+        axes.minorticks_off()
+    elif not numbers:
+        axes.set_xticks(range(len(values)), [str(value) for value in values])
+    if "y" not in spec.log:
+        axes.set_ylim(bottom=0)  # a cut axis makes small differences look large
+    axes.set(xlabel=AXIS_LABELS.get(spec.x, spec.x), ylabel=y.title)
+    legend(axes)
+    return figure
+
+
+def _pareto(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
+    """`y` against the quantity `x`; a line joins the points that no other beats in both."""
     figure, axes = new_figure(7, 4.6)
-    counted = operators[operators["intensity"] > 0]
-    whole = metrics["flops/audited"] / metrics["memory_bytes/moved"]
-    low, high = min([*counted["intensity"], whole]) / 2, max([*counted["intensity"], whole]) * 4
-    intensity = np.geomspace(low, high, 200)
-    peak = metrics["roofline/peak_gflop_s"]
-    for level, style in LINES.items():
-        bandwidth = metrics[f"roofline/bandwidth_{level}_gb_s"]
-        label = f"{level}: {bandwidth:.3g} GB/s"
-        axes.plot(intensity, np.minimum(peak, bandwidth * intensity), style, color="black", linewidth=1, label=label)
-    for level, (marker, colour) in LEVEL_STYLES.items():
-        those = counted[counted["level"] == level]
-        rate = those["flops"] / those["attainable_ms"] / 1e6
-        axes.scatter(
-            those["intensity"],
-            rate,
-            marker=marker,
-            s=24,
-            color=colour,
-            alpha=0.7,
-            label=f"operators in {level}, at best",
+    x, y = quantity(spec.x), quantity(spec.y)
+    drawn: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.5, "capsize": 2}
+    for name, look, members in _series(spec, points):
+        xs, found = _values(_figures(x, members)), _figures(y, members)
+        axes.errorbar(
+            xs, _values(found), yerr=error_bars(found), fmt=look.marker, color=look.colour, label=name, **drawn
         )
-    attained = metrics["roofline/attained_gflop_s"]
-    axes.plot(whole, attained, marker="*", markersize=15, color="#d55e00", markeredgecolor="black", linestyle="none")
-    axes.annotate("the step, measured", (whole, attained), textcoords="offset points", xytext=(10, -12))
-    axes.set(xscale="log", yscale="log", xlabel="arithmetic intensity (FLOPs a byte)", ylabel="GFLOP/s")
-    axes.set_title(f"Roofline; peak {peak:.3g} GFLOP/s")
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
-    _save(figure, path)
+        for point, at_x, at_y in zip(members, xs, _values(found), strict=True) if len(points) <= MOST_LABELLED else ():
+            label = " ".join(point.other_axes(spec.by or "").values())
+            axes.annotate(label, (at_x, at_y), textcoords="offset points", xytext=(5, 4), fontsize=7)
+    both = list(zip(_values(_figures(x, points)), _values(_figures(y, points)), strict=True))
+    front = pareto_front(both, bool(x.lower_is_better), bool(y.lower_is_better))
+    axes.plot(*zip(*front, strict=True), color="black", linewidth=0.8, linestyle=":", label="Pareto front", zorder=0)
+    log_scales(axes, spec.log)
+    axes.set(xlabel=x.title, ylabel=y.title)
+    legend(axes)
+    return figure
 
 
-def working_sets(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) -> None:
-    """Bytes that every operator touches, in the order of the step, against the cache sizes; hatched by level."""
-    moving = operators[operators["working_set_bytes"] > 0]
-    figure, axes = new_figure(9, 4.2)
-    positions = np.arange(len(moving))
-    for level, hatch in HATCHES.items():
-        those = (moving["level"] == level).to_numpy()
-        heights = moving["working_set_bytes"][those] / MIB
-        colour = LEVEL_STYLES[level][1]
-        axes.bar(positions[those], heights, color=colour, alpha=0.6, hatch=hatch, edgecolor="black", linewidth=0.3)
-    for level, style in (("l2", "--"), ("l3", ":")):
-        size = metrics.get(f"machine/{level}_bytes")
-        if size is not None:
-            axes.axhline(size / MIB, linestyle=style, color="black", linewidth=1)
-            place = (1.005, size / MIB)
-            text = f"{level.upper()}\n{size / MIB:.3g} MiB"
-            axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    axes.set_yscale("log")
-    axes.set(xlabel="operator, in the order of the step", ylabel="working set (MiB)", title="Working set by operator")
-    if len(moving) <= MOST_BARS:
-        names = [
-            f"{p} {o}" if isinstance(p, str) else o for p, o in zip(moving["path"], moving["operator"], strict=True)
-        ]
-        axes.set_xticks(positions, names, rotation=90, fontsize=6)
+def pareto_front(
+    points: Sequence[tuple[float, float]], lower_x: bool = True, lower_y: bool = True
+) -> list[tuple[float, float]]:
+    """The points that none other beats in one figure without losing in the other, from left to right."""
+    sign_x, sign_y = (1 if lower_x else -1), (1 if lower_y else -1)
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(set(points), key=lambda point: (sign_x * point[0], sign_y * point[1])):
+        if not front or sign_y * y < sign_y * front[-1][1]:
+            front.append((x, y))
+    return sorted(front)
+
+
+def _bars(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
+    """`y` for every value of `x`, bars of the series `by` side by side, 95% intervals on top."""
+    y = quantity(spec.y)
+    series = _series(spec, points)
+    one_each = len(values_on(points, spec.x)) == len(points)  # full width, a series beside the next
+    values = values_on([point for *_, members in series for point in members] if one_each else points, spec.x)
+    beside = 1 if one_each else len(series)
+    figure, axes = new_figure(min(WIDEST, max(6.0, 1.5 + 0.25 * len(values) * beside)), 4.8)
+    width = BAR_WIDTH / beside
+    edges: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.4, "capsize": 1.5, "error_kw": {"linewidth": 0.8}}
+    for index, (name, look, members) in enumerate(series):
+        found = _figures(y, members)
+        shift = 0.0 if one_each else (index - (beside - 1) / 2) * width
+        positions = [values.index(point.value(spec.x)) + shift for point in members]
+        own: dict[str, Any] = {"color": look.colour, "hatch": look.hatch, "label": name or y.label, "alpha": 0.75}
+        axes.bar(positions, _values(found), width, yerr=error_bars(found), **own, **edges)
+    if spec.y in ("ratio", "speedup"):
+        axes.axhline(1, color="black", linewidth=0.8, linestyle="--")
+    steep = len(values) > 4
+    names = [str(value) for value in values]
+    axes.set_xticks(range(len(values)), names, rotation=60 if steep else 0, ha="right" if steep else "center")
+    log_scales(axes, [name for name in spec.log if name == "y"])
+    axes.set(xlabel=AXIS_LABELS.get(spec.x, spec.x), ylabel=y.title)
     axes.margins(x=0.01)
-    _save(figure, path)
+    legend(axes, outside=len(series) > MOST_IN_CORNER)
+    return figure
 
 
-def breakdown(components: pd.DataFrame, path: Path) -> None:
-    """Each part's share of the step, with its interval."""
-    shown = components.sort_values("share").tail(MOST_BARS)
-    figure, axes = new_figure(7, 1.2 + 0.28 * len(shown))
-    errors = 100 * np.abs(
-        np.array([shown["share"] - shown["share_ci95_low"], shown["share_ci95_high"] - shown["share"]])
-    )
-    names = [f"{part} ({kind})" for part, kind in zip(shown["path"], shown["module_type"], strict=True)]
-    axes.barh(names, 100 * shown["share"], xerr=errors, color="#9ecae1", edgecolor="black", linewidth=0.5, capsize=2)
-    axes.set(xlabel="share of the whole step's latency (%), 95% interval", title="Parts, each on its own inputs")
-    axes.tick_params(axis="y", labelsize=8)
-    _save(figure, path)
+def _heatmap(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
+    """`y` in every cell of `by` (down) and `x` (across), written into it; colours by its logarithm where it has one."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    y, by = quantity(spec.y), str(spec.by)
+    down, across = values_on(points, by), values_on(points, spec.x)
+    grid = np.full((len(down), len(across)), np.nan)
+    for point, found in zip(points, _figures(y, points), strict=True):
+        grid[down.index(point.value(by)), across.index(point.value(spec.x))] = found.value
+    figure, axes = new_figure(2.8 + 1.0 * len(across), 1.4 + 0.3 * len(down))
+    low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
+    norm = LogNorm(low, high) if low > 0 else Normalize(low, high)
+    bar = figure.colorbar(axes.imshow(grid, norm=norm, cmap="cividis", aspect="auto"), ax=axes, label=y.title)
+    for (row, column), value in np.ndenumerate(grid):
+        colour = "black" if norm(value) > 0.5 else "white"
+        text = "" if np.isnan(value) else significant(float(value), 3)
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(across)), [str(value) for value in across])
+    axes.set_yticks(range(len(down)), [str(value) for value in down])
+    ticks = [float(norm.inverse(share)) for share in np.linspace(0, 1, 5)]
+    bar.set_ticks(ticks, labels=[significant(tick, 3) for tick in ticks])
+    bar.ax.minorticks_off()
+    axes.set(xlabel=AXIS_LABELS.get(spec.x, spec.x), ylabel=AXIS_LABELS.get(by, by))
+    return figure
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure that needs no display and leaves no trace in pyplot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as NewFigure
-
-    figure = NewFigure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=DPI)
+DRAWN = {"line": _line, "pareto": _pareto, "bars": _bars, "heatmap": _heatmap}

@@ -1,30 +1,30 @@
 """The points of one or several sweeps, with the axes along which they differ."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from segbench.point.record import FILE_NAME, Record, load, load_sweep
-from segbench.report.comparison import swept_keys
+from segbench.point.record import FILE_NAME, Record, disturbed, load, load_sweep
+from segbench.report.estimate import Estimate
+from segbench.report.quantity import Quantity
 
-Axes = dict[str, Any]
 MACHINE, SWEEP = "machine", "sweep"
 """Axes that appear where points of several machines, or several sweeps of one machine, stand side by side."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A record and where it lies among the others: the value on every axis, `""` on one that it does not use."""
+    """A record with its value on every axis, `""` on one that it does not use.
 
-    axes: Axes
+    `split` names the axes that others were split from, and `sweep` and `name` the folders it was found in.
+    """
+
     record: Record
+    axes: dict[str, Any] = field(default_factory=dict)
+    split: frozenset[str] = frozenset()
     sweep: str = ""
     name: str = ""
-    presets: frozenset[str] = frozenset()
-    """Axes that others were split from."""
 
     @property
     def ok(self) -> bool:
@@ -36,24 +36,58 @@ class Point:
         """Processor, cores and host; the accelerator where the point used one."""
         return machine_of(self.record)
 
+    @property
+    def title(self) -> str:
+        """Its values on its axes, in words."""
+        return in_words(self.axes) or self.name
+
+    def estimate(self, quantity: Quantity) -> Estimate | None:
+        """Its figure; `None` where it was not measured or has none."""
+        return quantity.estimate(self.record.metrics) if self.ok else None
+
+    def is_disturbed(self, quantity: Quantity) -> bool:
+        """Whether the quantity depends on timings, and these were contended or unsteady."""
+        return bool(quantity.power) and disturbed(self.record)
+
+    def value(self, axis: str) -> Any:
+        """Its value on an axis, or of a parameter; `""` where it has neither."""
+        return self.axes.get(axis, _parameter(self.record, axis))
+
     def matches(self, where: Mapping[str, Any]) -> bool:
         """Whether its axes or parameters have these values; a list allows any of its own."""
-        return all(str(self.value(key)) in _allowed(values) for key, values in where.items())
+        return all(str(self.value(axis)) in map(str, as_list(allowed)) for axis, allowed in where.items())
 
-    def value(self, key: str) -> Any:
-        """Its value on an axis, or of a parameter; `""` where it has neither."""
-        return self.axes.get(key, self.record.parameters.get(key, ""))
+    def other_axes(self, *compared: str) -> dict[str, str]:
+        """Its axes but the compared ones and those that were split."""
+        left_out = self.split.union(compared)
+        return {axis: str(value) for axis, value in self.axes.items() if axis not in left_out}
+
+    def axes_of(self, key: str) -> list[str]:
+        """The axes that belong to a key: itself and its options (`prcm.expansion` of `prcm`)."""
+        return [axis for axis in self.axes if axis == key or axis.startswith(f"{key}.")]
 
 
-def _allowed(values: Any) -> list[str]:
-    return [str(value) for value in values] if isinstance(values, list) else [str(values)]
+def _parameter(record: Record, name: str) -> Any:
+    """A parameter's value, `""` of none; a list (`input.shape`) as text, by which points can be told apart."""
+    value = record.parameters.get(name, "")
+    return str(value) if isinstance(value, list | dict) else value
+
+
+def as_list(values: Any) -> list[Any]:
+    """A list as it is, and any other value as a list of one."""
+    return values if isinstance(values, list) else [values]
+
+
+def in_words(axes: Mapping[str, Any]) -> str:
+    """The values on axes as a user would type them."""
+    return " ".join(f"{axis}={value}" for axis, value in axes.items() if value != "")
 
 
 def machine_of(record: Record) -> str:
     """What a record ran on, in one line."""
     found = record.environment
     accelerator = found.get("accelerator") or {}
-    if accelerator and record.config.get("device", {}).get("type") == "cuda":
+    if accelerator and (record.config.get("device") or {}).get("type") == "cuda":
         return f"{accelerator.get('name')}, {found.get('host')}"
     return f"{found.get('cpu')}, {found.get('cores_physical')} cores, {found.get('host')}"
 
@@ -65,49 +99,43 @@ def load_points(folders: Sequence[Path]) -> tuple[list[Point], list[str]]:
     """
     found: list[Point] = []
     broken: list[str] = []
-    names = _short_names(folders)
-    for folder in folders:
+    for folder, sweep in _sweep_names(folders).items():
         if (folder / FILE_NAME).is_file():
-            found.append(Point({}, load(folder / FILE_NAME), names[folder], folder.name))
+            found.append(Point(load(folder / FILE_NAME), sweep=sweep, name=folder.name))
             continue
         records, unreadable = load_sweep(folder)
-        found += [Point({}, record, names[folder], name) for name, record in records]
+        found += [Point(record, sweep=sweep, name=name) for name, record in records]
         broken += unreadable
     if not found:
         raise ValueError(f"no records below {', '.join(map(str, folders))}: a sweep's folder holds them")
     return found, broken
 
 
-def _short_names(folders: Sequence[Path]) -> dict[Path, str]:
-    """The shortest ends of the folders' paths that tell them apart."""
-    parts = {folder: folder.resolve().parts for folder in folders}
-    for length in range(1, max(map(len, parts.values()), default=0) + 1):
-        names = {folder: "/".join(each[-length:]) for folder, each in parts.items()}
-        if len(set(names.values())) == len(names):
-            return names
-    return {folder: str(folder) for folder in folders}
+def _sweep_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """The names of the folders, their whole paths where two have the same name."""
+    names = {folder: folder.resolve().name for folder in folders}
+    return names if len(set(names.values())) == len(names) else {folder: str(folder) for folder in folders}
 
 
-def with_axes(points: Sequence[Point], split: Mapping[str, Sequence[str]] | None = None) -> list[Point]:
+def with_axes(
+    points: Sequence[Point], swept: Sequence[str], split: Mapping[str, Sequence[str]] | None = None
+) -> list[Point]:
     """The points with their axes: what was swept, and the machine or the sweep where there are several.
 
     `split` takes a parameter like `stage=jeongwon/enc1` apart at its slashes, into axes of their own.
     """
-    keys = swept_keys([point.record for point in points])
     several_machines = len({point.machine for point in points}) > 1
     per_machine = {(point.machine, point.sweep) for point in points}
     several_sweeps = len(per_machine) > len({machine for machine, _ in per_machine})
-    placed = []
+    found = []
     for point in points:
-        axes = {key: point.record.parameters.get(key, "") for key in keys}
+        axes = {key: _parameter(point.record, key) for key in swept}
         for key, names in (split or {}).items():
-            axes |= dict(zip(names, str(point.record.parameters.get(key, "")).split("/"), strict=False))
-        if several_machines:
-            axes[MACHINE] = point.machine
-        if several_sweeps:
-            axes[SWEEP] = point.sweep
-        placed.append(replace(point, axes=axes, presets=frozenset(split or ())))
-    return placed
+            axes |= dict(zip(names, str(_parameter(point.record, key)).split("/"), strict=False))
+        axes |= {MACHINE: point.machine} if several_machines else {}
+        axes |= {SWEEP: point.sweep} if several_sweeps else {}
+        found.append(replace(point, axes=axes, split=frozenset(split or ())))
+    return found
 
 
 def values_on(points: Iterable[Point], axis: str) -> list[Any]:

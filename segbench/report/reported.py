@@ -1,47 +1,34 @@
 """Published figures, shown beside ours as reported and never mixed in."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from segbench.report.points import Point
 from segbench.report.quantity import quantity
 from segbench.report.study import REPORTED_FOLDER, ReportedSpec
-from segbench.report.tables import text_of
+from segbench.report.table import Table, figure_cell, plain_table
 
 REPORTED = "reported"
+"""Beginning of the columns that hold figures; the others name the setting."""
 OURS = "measured here"
 
 
-@dataclass(frozen=True)
-class Reported:
-    """A table of published figures with ours beside them as text, and where they come from."""
-
-    source: str
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-
-
-def reported(specs: Sequence[ReportedSpec], points: Sequence[Point]) -> list[Reported]:
+def reported(specs: Sequence[ReportedSpec], points: Sequence[Point]) -> list[Table]:
     """The published figures of the settings that the points have; of other widths or resolutions there are none."""
-    tables = [_table(spec, [point for point in points if point.ok]) for spec in specs]
-    return [table for table in tables if table.rows]
+    found = [_table(spec, [point for point in points if point.ok]) for spec in specs]
+    return [table for table in found if table.rows]
 
 
-def _table(spec: ReportedSpec, points: Sequence[Point]) -> Reported:
+def _table(spec: ReportedSpec, points: Sequence[Point]) -> Table:
     """Rows of the file that speak of measured points."""
-    of = quantity(spec.quantity)
+    shown = quantity(spec.quantity)
     frame = pd.read_csv(REPORTED_FOLDER / spec.file, dtype=str, keep_default_na=False)
-    keys = [str(column) for column in frame.columns if not str(column).startswith(REPORTED)]
-    figures = [str(column) for column in frame.columns if str(column).startswith(REPORTED)]
-    rows = []
-    for row in frame.to_dict("records"):
-        ours = [point for point in points if all(str(point.value(key)) == row[key] for key in keys)]
-        for point in ours:
-            found = of.of(point.record.metrics)
-            rows.append([*(row[key] for key in keys + figures), text_of(of, found) if found else ""])
-    return Reported(spec.source, of.title, [*keys, *figures, OURS], rows)
+    settings = [name for name in frame.columns if not name.startswith(REPORTED)]
+    rows = [
+        {**{str(name): text for name, text in row.items()}, OURS: figure_cell(shown, point.record).signed}
+        for row in frame.to_dict("records")
+        for point in points
+        if point.matches({name: row[name] for name in settings})
+    ]
+    return plain_table(rows, f"{shown.title}: {spec.source}")

@@ -4,26 +4,43 @@ A study's YAML file holds this under `report`; every record of the study carries
 from the records alone. Nothing in it is ever instantiated or evaluated.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from segbench.base.checks import one_of
+from segbench.base.errors import NotAllowedError
 from segbench.report.exact import TABLES
 from segbench.report.points import MACHINE, SWEEP, Point
 from segbench.report.quantity import QUANTITIES, quantity
 
-Where = Mapping[str, Any]
 REPORTED_FOLDER = Path(__file__).with_name("reported")
-PLOTS = ("line", "pareto", "bars", "heatmap")
-DIRECTIONS = ("smaller", "larger", "equal")
 
 
-@dataclass(frozen=True)
+def _file_name(name: str) -> str:
+    """Raise where a name could lead out of the report's folder."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise NotAllowedError("name", name, "it must be letters, digits, _ and -, because files are named so")
+    return name
+
+
+Where = Mapping[str, Any]
+"""Values on axes; a list allows any of its own."""
+FileName = Annotated[str, AfterValidator(_file_name)]
+QuantityName = Annotated[str, AfterValidator(lambda name: one_of("quantity", name, QUANTITIES))]
+ExactName = Annotated[str, AfterValidator(lambda name: one_of("exact", name, TABLES))]
+ReportedFile = Annotated[
+    str, AfterValidator(lambda name: one_of("file", name, sorted(path.name for path in REPORTED_FOLDER.glob("*.csv"))))
+]
+CLOSED = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=CLOSED)
 class TableSpec:
     """A table: points along `rows`, side by side `over` an axis, the `quantities` of each.
 
@@ -31,97 +48,76 @@ class TableSpec:
     the working-set notebook's formulas instead, evaluated at the points' widths and resolutions.
     """
 
-    name: str
+    name: FileName
     caption: str
     rows: list[str] = field(default_factory=list)
     over: str | None = None
-    quantities: list[str] = field(default_factory=list)
+    quantities: list[QuantityName] = field(default_factory=list)
     where: Where = field(default_factory=dict)
     total: str | None = None
-    exact: str | None = None
+    exact: ExactName | None = None
 
     def __post_init__(self) -> None:
-        _file_name(self.name)
-        _texts("rows", self.rows)
-        _mapping("where", self.where)
-        for name in _texts("quantities", self.quantities):
-            quantity(name)
-        if self.exact is not None:
-            one_of("exact", self.exact, TABLES)
-        elif not self.rows or not self.quantities:
+        if self.exact is None and not (self.rows and self.quantities):
             raise ValueError(f"the table {self.name} needs rows and quantities, or exact")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class PlotSpec:
     """A plot of `y` over `x` (an axis, or a quantity for `pareto`), one series for each value of `by`."""
 
-    name: str
-    kind: str
+    name: FileName
+    kind: Literal["line", "pareto", "bars", "heatmap"]
     caption: str
     x: str
-    y: str
+    y: QuantityName
     by: str | None = None
     where: Where = field(default_factory=dict)
-    log: list[str] = field(default_factory=list)
+    log: list[Literal["x", "y"]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        _file_name(self.name)
-        _mapping("where", self.where)
-        one_of("kind", self.kind, PLOTS)
         if self.kind == "heatmap" and self.by is None:
             raise ValueError(f"the plot {self.name} needs by: a heatmap has an axis down and one across")
-        quantity(self.y)
         if self.kind == "pareto":
             quantity(self.x)
-        for axis in _texts("log", self.log):
-            one_of("log", axis, ("x", "y"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class ClaimSpec:
     """What a notebook asserts, to be decided.
 
-    Wherever all else is equal, the `quantity` of the points `of` is expected to be smaller or larger than that of the
-    points `than`, or than `value`; equal to `value` means within one percent of it. All else is equal: an axis that
-    `of` names and `than` does not narrows both.
+    The `quantity` of the points `of` is expected to be smaller or larger than that of the points `than`, wherever both
+    are alike on all axes that `than` does not name; or than `value`, and equal to it means within one percent. So an
+    axis that only `of` names (`of: {block: stm, stage: enc2}`, `than: {block: dw}`) has that value on both sides.
     """
 
     claim: str
     source: str
-    quantity: str
+    quantity: QuantityName
     of: Where
-    expect: str
+    expect: Literal["smaller", "larger", "equal"]
     than: Where | None = None
     value: float | None = None
 
     def __post_init__(self) -> None:
-        _mapping("of", self.of)
-        if self.than is not None:
-            _mapping("than", self.than)
         if quantity(self.quantity).measured and not quantity(self.quantity).power:
             raise ValueError(f"quantity={self.quantity} has no interval that a claim could be decided by")
-        one_of("expect", self.expect, DIRECTIONS)
         if (self.than is None) == (self.value is None):
             raise ValueError(f"claim={self.claim!r} needs either than or value")
         if self.expect == "equal" and self.value is None:
             raise ValueError(f"claim={self.claim!r}: equal needs a value")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class ReportedSpec:
     """Figures that others published: a CSV file in segbench/report/reported, its quantity, and where it comes from."""
 
-    file: str
-    quantity: str
+    file: ReportedFile
+    quantity: QuantityName
     source: str
 
-    def __post_init__(self) -> None:
-        quantity(self.quantity)
-        one_of("file", self.file, sorted(path.name for path in REPORTED_FOLDER.glob("*.csv")))
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CLOSED)
 class ReportSpec:
     """A study's report. `compare` is the axis of what is compared; `split` takes presets apart into axes."""
 
@@ -135,55 +131,39 @@ class ReportSpec:
     reported: list[ReportedSpec] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        _mapping("split", self.split)
         for kind, parts in (("tables", self.tables), ("plots", self.plots)):
             names = [part.name for part in parts]
             if len(set(names)) < len(names):
                 raise ValueError(f"report.{kind} has two of the same name: {', '.join(names)}")
 
 
-def _file_name(name: object) -> None:
-    """Raise `ValueError` where a name could lead out of the report's folder."""
-    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
-        raise ValueError(f"name={name} is not allowed: it must be letters, digits, _ and -, because files are named so")
-
-
-def _texts(key: str, value: object) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"{key}={value} is not allowed: it must be a list of names")
-    return value
-
-
-def _mapping(key: str, value: object) -> None:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{key}={value} is not allowed: it must be a mapping, like {{block: dw}}")
-
-
-Spec = TypeVar("Spec", ReportSpec, TableSpec, PlotSpec, ClaimSpec, ReportedSpec)
+PARTS = {"tables": TableSpec, "plots": PlotSpec, "claims": ClaimSpec, "reported": ReportedSpec}
 
 
 def parse(data: Mapping[str, Any]) -> ReportSpec:
-    """The report that a study's `report` key describes. `ValueError` names an unknown or missing key."""
-    parts = {"tables": TableSpec, "plots": PlotSpec, "claims": ClaimSpec, "reported": ReportedSpec}
-    plain: dict[str, Any] = dict(data)
-    for key, kind in parts.items():
-        listed = plain.get(key) or []
-        if not isinstance(listed, list):
-            raise ValueError(f"report.{key} must be a list, and is a {type(listed).__name__}")
-        plain[key] = [_parsed(kind, item, f"report.{key}") for item in listed]
-    return _parsed(ReportSpec, plain, "report")
+    """The report that a study's `report` key describes. `ValueError` names a wrong key or value and what is allowed."""
+    given = {key: value for key, value in data.items() if value is not None}
+    try:
+        return TypeAdapter(ReportSpec).validate_python(given)
+    except ValidationError as error:
+        raise ValueError(_sentence(error)) from error
 
 
-def _parsed(kind: type[Spec], data: Mapping[str, Any], where: str) -> Spec:
-    known = {part.name: part for part in fields(kind)}
-    _mapping(where, data)
-    for key in data:
-        one_of(f"{where} key", key, known)
-    needed = [name for name, part in known.items() if part.default is MISSING and part.default_factory is MISSING]
-    for name in needed:
-        if name not in data:
-            raise ValueError(f"{where} needs {name}: it has {', '.join(data) or 'nothing'}")
-    return kind(**data)
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong: where, what was given, and what is allowed."""
+    first = error.errors()[0]
+    *above, last = ("report", *first["loc"])
+    parent = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in above)[1:]
+    key = f"{parent}[{last}]" if isinstance(last, int) else f"{parent}.{last}".removeprefix(".")
+    if first["type"] == "missing":
+        return f"{parent} needs {last}: it has {', '.join(map(str, first['input'])) or 'nothing'}"
+    if first["type"] == "unexpected_keyword_argument":
+        kind = PARTS[str(above[1])] if len(above) > 1 else ReportSpec
+        return str(NotAllowedError(f"{parent} key", last, f"choose one of {', '.join(f.name for f in fields(kind))}"))
+    if "error" in first.get("ctx", {}):
+        return f"{first['ctx']['error']} (in {key})"
+    rule = re.sub(r" or an instance of \w+$", "", first["msg"]).replace("Input should be", "it must be")
+    return str(NotAllowedError(key, first["input"], rule))
 
 
 MOST_PLOTTED = 3
@@ -195,8 +175,8 @@ def spec_for(points: Sequence[Point], title: str) -> ReportSpec:
     axes = list(points[0].axes)
     numeric = [axis for axis in axes if _is_scale(points, axis)]
     compare = next((axis for axis in axes if axis not in numeric and axis not in (MACHINE, SWEEP)), None)
-    measured = [name for name in DEFAULT_QUANTITIES if any(QUANTITIES[name].of(p.record.metrics) for p in points)]
-    tables = [TableSpec("points", "All points", rows=axes or ["model"], quantities=measured)]
+    measured = [name for name in DEFAULT_QUANTITIES if any(point.estimate(QUANTITIES[name]) for point in points)]
+    tables = [TableSpec("points", "All points", rows=axes or ["model"], quantities=measured or ["latency"])]
     plots = [
         PlotSpec(f"latency_over_{axis}", "line", f"Latency over {axis}", axis, "latency", compare, log=["x", "y"])
         for axis in numeric[:MOST_PLOTTED]

@@ -1,52 +1,46 @@
-"""The axes of a sweep: which overrides span it, and how many points they make."""
+"""The overrides of a sweep: what was typed, what its study or its families add, and which of them it sweeps."""
 
-from __future__ import annotations
-
-import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
+from segbench.base.checks import boolean
 from segbench.config.families import family_members
-from segbench.config.overrides import key_of, of_the_point
+from segbench.config.keys import Role, has_role
+from segbench.config.overrides import parsed, swept
+from segbench.sweep.ending import RefusedError
 
 
-def join_families(config: DictConfig, swept: Override) -> list[str]:
-    """Put the encoders of all swept families in the place of `family`; returns the sweep's overrides."""
-    names = [encoder for family in swept.sweep_string_iterator() for encoder in family_members(family)]
-    task = [o for o in config.hydra.overrides.task if key_of(o) not in ("family", "model.encoder")]
-    with open_dict(config):
-        config.hydra.overrides.task = [*task, f"model.encoder={','.join(names)}"]
-    return sweep_overrides(config)
+def sweep_overrides(config: DictConfig, params: Mapping[str, Any], typed: Sequence[str]) -> list[str]:
+    """All overrides of a sweep: the axes in `params`, replaced and followed by what was typed.
+
+    `quick=true` gives a study its short axes and quick timing, and swept families become their encoders.
+    """
+    asked = _by_key([*(f"{key}={value}" for key, value in params.items()), *typed])
+    if boolean("quick", config.quick):
+        short = {"timing": "quick", **(config.short or {})}
+        replaceable = {key: f"{key}={value}" for key, value in short.items() if key not in _by_key(typed)}
+        asked |= replaceable
+    axes = swept(list(asked.values()))
+    for key in axes:
+        if has_role(key, Role.ONE_A_SWEEP):
+            raise RefusedError(f"{key} cannot be swept: a sweep has one folder and one tracker")
+    if "family" in axes:
+        del asked["family"]
+        asked["model.encoder"] = override_of_encoders(axes["family"])
+    elif config.hydra.runtime.choices.get("family") and "encoder" not in config.model and "model" not in axes:
+        raise RefusedError("family sweeps model.encoder: it needs model=encoder or model=segmenter")
+    return list(asked.values())
 
 
-def shorten(config: DictConfig) -> None:
-    """Give a study its short axes and quick timing, but for the keys that were typed."""
-    typed = {key_of(override) for override in config.hydra.overrides.task}
-    short = {"timing": "quick", **(config.short or {})}
-    added = [f"{key}={value}" for key, value in short.items() if key not in typed]
-    with open_dict(config):
-        config.hydra.overrides.task = [*config.hydra.overrides.task, *added]
+def override_of_encoders(families: Override) -> str:
+    """The override that sweeps the encoders of all swept families."""
+    encoders = [encoder for family in families.sweep_string_iterator() for encoder in family_members(str(family))]
+    return f"model.encoder={','.join(encoders)}"
 
 
-def user_overrides(config: DictConfig) -> list[str]:
-    """The overrides of a job without those that a sweep added."""
-    return of_the_point(config.hydra.overrides.task)
-
-
-def sweep_overrides(config: DictConfig) -> list[str]:
-    """The overrides of a multirun: a study's own sweep axes, replaced and followed by the command line's."""
-    params = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}))
-    assert isinstance(params, dict)
-    typed = list(config.hydra.overrides.task)
-    replaced = {key_of(override) for override in typed}
-    return [f"{key!s}={value}" for key, value in params.items() if key not in replaced] + typed
-
-
-def count_points(sweeps: dict[str, Override]) -> int | None:
-    """The number of points that the overrides span, `None` where only Hydra can tell (`glob`)."""
-    try:
-        return math.prod(len(list(override.sweep_string_iterator())) for override in sweeps.values())
-    except HydraException:
-        return None
+def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides by what they set, in the order in which that came up first; a later one replaces an earlier."""
+    return {parsed(each).get_key_element().lstrip("+~"): each for each in overrides}

@@ -1,29 +1,28 @@
 """What a sweep needs to run on a cluster, and where on it a point ran."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
-PLUGINS = {
-    "hydra_plugins.segbench_slurm": ("slurm", "hydra_plugins.hydra_submitit_launcher", "sbatch"),
-    "hydra_plugins.segbench_ray": ("ray", "hydra_plugins.hydra_ray_launcher", None),
+from segbench.sweep.ending import RefusedError
+
+NEEDS = {
+    "SlurmLauncher": ("slurm", "hydra_plugins.hydra_submitit_launcher", "sbatch"),
+    "RayLauncher": ("ray", "hydra_plugins.hydra_ray_launcher", None),
 }
-"""The extra that a launcher's module needs, what the extra installs, and a command that must be there."""
+"""The extra that a launcher of ours needs, what the extra installs, and a command that must be there."""
 JOB = "slurm_job"
 """The file in a sweep's folder with the number of its Slurm job."""
 
 
-def why_not(launcher: str, target: str) -> str | None:
-    """Why the choice `launcher`, of class `target`, cannot launch points from here; `None` where it can."""
-    extra, package, command = PLUGINS.get(target.rpartition(".")[0], (None, "hydra_plugins", None))
+def check_launcher(launcher: str, target: str) -> None:
+    """Raise `RefusedError` where the choice `launcher`, of class `target`, cannot launch points from here."""
+    extra, package, command = NEEDS.get(target.rpartition(".")[2], (None, "hydra_plugins", None))
     if find_spec(package) is None:
-        return f"hydra/launcher={launcher} needs the extra {extra}: install segbench[{extra}]"
+        raise RefusedError(f"hydra/launcher={launcher} needs the extra {extra}: install segbench[{extra}]")
     if command and shutil.which(command) is None:
-        return f"hydra/launcher={launcher} needs a machine with Slurm: there is no {command} here"
-    return None
+        raise RefusedError(f"hydra/launcher={launcher} needs a machine with Slurm: there is no {command} here")
 
 
 def note_job(folder: Path, job: str) -> None:

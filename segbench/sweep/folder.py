@@ -1,12 +1,10 @@
 """The folder of a sweep or a single point: who works in it, what was asked, which points began and never ended."""
 
-from __future__ import annotations
-
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -18,6 +16,7 @@ from segbench.base.files import write_json
 from segbench.base.processes import is_alive, is_gone, this_process
 from segbench.point import record
 from segbench.point.record import Record
+from segbench.sweep.ending import RefusedError
 
 DEEPEST = 4
 """Sweeps lie in outputs/<name>/<time>, those of several studies in outputs/studies/<time>/<folder>/<study>."""
@@ -25,23 +24,27 @@ STATE, LOCK, BEGUN, SUPERSEDED = "sweep.json", ".lock", "begun.json", "supersede
 KILLED = "its process ended without a record: it was killed, the machine went down, or the disk was full"
 
 
-class BusyError(RuntimeError):
+class BusyError(RefusedError):
     """Somebody else works in the folder."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What was asked of a sweep: an id that stays with its folder, and the overrides that decide what is measured."""
+    """What was asked of a sweep. The id stays with its folder, and `command` decides what is measured.
+
+    `axes` are the keys that were swept, in order; sweeps of earlier versions do not name them.
+    """
 
     id: str
     command: list[str]
+    axes: list[str] | None = None
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise `ValueError` for a link in a folder that somebody else may have made: what is written there stays there."""
+    """Raise `RefusedError` for a link in the folder: what is written below it could land anywhere."""
     links = [path for path in folder.rglob("*") if path.is_symlink()]
     if links:
-        raise ValueError(f"{links[0]} is a link: a folder with links cannot be worked in, copy what they stand for")
+        raise RefusedError(f"{links[0]} is a link: a folder with links cannot be worked in, copy what they stand for")
 
 
 def claim(folder: Path) -> FileLock:
@@ -56,7 +59,7 @@ def claim(folder: Path) -> FileLock:
 
 
 def give_back(lock: FileLock) -> None:
-    """Leave the folder; where no point in it is without an end, no later run has to look for one."""
+    """Leave the folder. Its lock file stays where a point has begun and not ended: `tidy` finds the folder by it."""
     path = Path(lock.lock_file)
     with suppress(OSError):
         if not _begun(path.parent):
@@ -69,12 +72,14 @@ def _begun(folder: Path) -> list[Path]:
     return sorted([*folder.glob(BEGUN), *folder.glob(f"*/{BEGUN}")])
 
 
-def open_sweep(folder: Path, command: Sequence[str]) -> Sweep:
-    """The sweep of a folder, written there where it is new."""
-    found = read_sweep(folder)
-    if found is None:
-        found = Sweep(uuid.uuid4().hex, list(command))
-        write_json({"id": found.id, "command": found.command}, folder / STATE)
+def open_sweep(folder: Path, command: Sequence[str], axes: Sequence[str] | None = None) -> Sweep:
+    """The sweep of a folder, written there where it is new or now has other axes as well."""
+    known = read_sweep(folder)
+    found = known or Sweep(uuid.uuid4().hex, list(command))
+    if axes is not None:
+        found = replace(found, axes=list(dict.fromkeys([*(found.axes or ()), *axes])))
+    if found != known:
+        write_json({key: value for key, value in asdict(found).items() if value is not None}, folder / STATE)
     return found
 
 
@@ -82,7 +87,8 @@ def read_sweep(folder: Path) -> Sweep | None:
     """The sweep of a folder; `None` where it holds none that can be read."""
     try:
         found = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        return Sweep(str(found["id"]), [str(override) for override in found["command"]])
+        axes = [str(key) for key in found["axes"]] if "axes" in found else None
+        return Sweep(str(found["id"]), [str(override) for override in found["command"]], axes)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -97,9 +103,11 @@ def newest(folder: Path, command: Sequence[str]) -> Path | None:
     return None
 
 
-def begin(folder: Path, point: Mapping[str, Any]) -> None:
-    """Note in a point's folder that it is being measured; `point` are the parts of its record that are known."""
-    write_json({"process": this_process(), "point": point}, folder / BEGUN)
+def begin(folder: Path, point: Mapping[str, Any]) -> str:
+    """Note in a point's folder that it is being measured, with what is known of its record; returns the time."""
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    write_json({"process": this_process(), "point": {**point, "started": started}}, folder / BEGUN)
+    return started
 
 
 def end(folder: Path) -> None:
@@ -117,15 +125,16 @@ def still_measured(folder: Path) -> str | None:
     return None
 
 
-def mark_killed(folder: Path, reason: str = KILLED, elsewhere: bool = False) -> int:
+def mark_killed(folder: Path, reason: str = KILLED, other_machines: bool = False) -> int:
     """Write a `killed` record for every point that began in a folder, or below it, and has none; returns how many.
 
-    Points of this process count as ended, and with `elsewhere` those of other machines, of which nobody can tell.
+    Points of this process count as ended, and those of its dead processes. Whether a process of another machine still
+    runs cannot be seen from here: its points count as ended with `other_machines` only.
     """
-    return sum(_mark_killed(note, reason, elsewhere) for note in _begun(folder))
+    return sum(_mark_killed(note, reason, other_machines) for note in _begun(folder))
 
 
-def _mark_killed(note: Path, reason: str, elsewhere: bool) -> bool:
+def _mark_killed(note: Path, reason: str, other_machines: bool) -> bool:
     point = note.parent
     for unwritten in [*point.glob(f".{record.FILE_NAME}.*"), *point.glob(f".{BEGUN}.*")]:
         unwritten.unlink(missing_ok=True)
@@ -135,8 +144,8 @@ def _mark_killed(note: Path, reason: str, elsewhere: bool) -> bool:
     try:
         begun = json.loads(note.read_text(encoding="utf-8"))
         process, here = begun["process"], this_process()
-        over = process["host"] != here["host"] if elsewhere else False
-        if not (over or process == here or is_gone(process)):
+        given_up = other_machines and process["host"] != here["host"]
+        if not (given_up or process == here or is_gone(process)):
             return False
         found = Record(status="killed", reason=reason, **begun["point"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -168,21 +177,21 @@ def supersede(point: Path) -> None:
         path.replace(aside / path.name)
 
 
-def unfinished(outputs: Path, depth: int = DEEPEST) -> Iterator[Path]:
-    """Folders at most so deep below `outputs` that were left without order, by a process that is no more."""
+def still_locked(outputs: Path, depth: int = DEEPEST) -> Iterator[Path]:
+    """Folders, at most so deep below `outputs`, with a lock file: somebody works there, or was killed there."""
     if not outputs.is_dir() or not depth:
         return
     for folder in sorted(path for path in outputs.iterdir() if path.is_dir() and not path.is_symlink()):
         if (folder / LOCK).is_file():
             yield folder
         elif not (folder / STATE).is_file() and not (folder / ".hydra").is_dir():
-            yield from unfinished(folder, depth - 1)
+            yield from still_locked(folder, depth - 1)
 
 
 def tidy(outputs: Path) -> None:
-    """Mark the killed points of every unfinished folder in which nobody works."""
-    for folder in unfinished(outputs):
-        with suppress(BusyError, OSError, ValueError):
+    """Give killed points their records, in every folder that was locked when its process was killed."""
+    for folder in still_locked(outputs):
+        with suppress(RefusedError, OSError, ValueError):
             refuse_links(folder)
             lock = claim(folder)
             mark_killed(folder)

@@ -1,49 +1,36 @@
 """What Hydra calls for each point, in the process that measures it: the point is measured, kept, and handed on."""
 
-from __future__ import annotations
-
 import logging
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from segbench.base.errors import one_line
 from segbench.base.interrupts import held_back
-from segbench.config.compose import Sources, launcher_of
+from segbench.config.compose import Sources, instantiated, launcher_of
 from segbench.config.overrides import of_the_point
 from segbench.config.used import unused_note
 from segbench.point import environment
 from segbench.point.cluster import job_and_node
-from segbench.point.entry import Attempt, measure_point, now, understand
+from segbench.point.entry import Attempt, measure_point, understand
 from segbench.point.record import Record, save
 from segbench.report.analysis import write as write_analysis
+from segbench.sweep.ending import Outcome
 from segbench.sweep.folder import begin, end, supersede
+from segbench.sweep.repetition import repeated
 from segbench.sweep.resume import Rule
 from segbench.tracking.tracker import TrackerError
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a point ended, small enough to travel back from another process."""
-
-    status: str
-    detail: str
-    warnings: tuple[str, ...] = ()
-    traceback: str | None = None
-    unrecorded: bool = False
-    untracked: bool = False
-
-
 def run(config: DictConfig) -> Outcome:
     """Measure the point that Hydra composed, write its record, and send it to the tracker.
 
-    A settled record of the same measurement in the point's folder is kept; any other is moved aside.
+    The final record of the same measurement in the point's folder is kept; any other is moved aside.
     """
     hydra = HydraConfig.get()
     folder, launcher = Path(hydra.runtime.output_dir), launcher_of(hydra.runtime.choices)
@@ -52,14 +39,20 @@ def run(config: DictConfig) -> Outcome:
         request = understand(config, of_the_point(hydra.overrides.task), hydra.runtime.choices, Sources.of(hydra))
         if config.resume:
             rule = Rule.of(request.config, launcher)
-            kept, notes = rule.standing(folder, request.identity)
+            kept, notes = rule.kept_record(folder, request.identity)
             if kept:
                 return Outcome(kept.status, f"{_detail(kept)} (kept)")
+        known = {
+            **asdict(request),
+            "environment": {**environment.describe(request.config["device"]), "launcher": launcher, **job_and_node()},
+        }
         with held_back():
             supersede(folder)
-            here = environment.describe(request.config["device"]) | job_and_node()
-            begin(folder, {**asdict(request), "environment": here, "started": now()})
-        record, attempt = measure_point(request, folder, launcher)
+            known["started"] = begin(folder, known)
+        if reason := repeated(folder, request.overrides, request.config):
+            record, attempt = Record("unsupported", reason, **known), Attempt()
+        else:
+            record, attempt = measure_point(request, folder, launcher)
         with held_back():
             save(record, folder)
             end(folder)
@@ -85,7 +78,7 @@ def _hand_on(config: DictConfig, record: Record, attempt: Attempt, folder: Path)
             warnings.append(f"the analysis is not written: {one_line(error)}")
             log.warning("%s: %s", warnings[0], traceback.format_exc())
     try:
-        sent = instantiate(config.tracker).log_point(record, folder)
+        sent = instantiated(config.tracker).log_point(record, folder)
     except TrackerError as error:
         log.warning("not tracked: %s", error)
         return (*warnings, str(error)), True

@@ -1,8 +1,7 @@
-"""Resuming a sweep: which of its points have a record that stands, and in which folders the others are measured."""
-
-from __future__ import annotations
+"""Resuming a sweep: which of its points keep their records, and in which folders the others are measured."""
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,13 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from segbench.base.checks import one_of
-from segbench.config.compose import ON_THIS_MACHINE, Sources
+from segbench.base.errors import NotAllowedError
+from segbench.config.compose import ON_THIS_MACHINE, Sources, launcher_of, plain
 from segbench.config.overrides import decisive, of_the_point, override
+from segbench.point import environment
 from segbench.point.environment import accelerator
 from segbench.point.identity import (
     PARTS,
@@ -24,6 +27,10 @@ from segbench.point.identity import (
     targets,
 )
 from segbench.point.record import FILE_NAME, STATUSES, Record, load, load_sweep
+from segbench.sweep import folder as sweep_folder
+from segbench.sweep.clusters import still_running
+from segbench.sweep.display import warn
+from segbench.sweep.ending import RefusedError
 
 PLAIN_NAME = re.compile(r"[\w,=+-][\w.,=+-]*")
 """Names of points' folders that Hydra takes as they are; other folders are left alone."""
@@ -33,16 +40,16 @@ def checked_retry(retry: object) -> list[str]:
     """The statuses to measure again. `ValueError` where one is none."""
     statuses = [retry] if isinstance(retry, str) else retry
     if not isinstance(statuses, list):
-        raise ValueError(f"retry={retry} is not allowed: it must be a list of {', '.join(STATUSES)}")
+        raise NotAllowedError("retry", retry, f"it must be a list of {', '.join(STATUSES)}")
     return [one_of("retry", status, STATUSES) for status in statuses]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When a record stands for a point: settled by its status, and of the same identity.
+    """When a point keeps its record: its status is final, and nothing that determines a result has changed.
 
-    `retry` are the statuses that settle nothing, and a timeout settles a point with the same time allowed. The machine
-    must be the same one, or, with a `launcher` that spreads points over machines, one that this launcher had chosen.
+    Statuses in `retry` are not final, nor is a timeout where another time is allowed now. The machine must be the same
+    one, or, with a `launcher` that spreads points over machines, one that this launcher had chosen.
     """
 
     retry: Collection[str]
@@ -50,12 +57,12 @@ class Rule:
     launcher: str
 
     @staticmethod
-    def of(config: Mapping[str, Any], launcher: str) -> Rule:
+    def of(config: Mapping[str, Any], launcher: str) -> "Rule":
         """The rule that a resolved configuration asks for. `ValueError` for a status that is none."""
         return Rule(checked_retry(config["retry"]), config["point_timeout_s"], launcher)
 
-    def is_settled(self, record: Record) -> bool:
-        """Whether a record ends its point."""
+    def is_final(self, record: Record) -> bool:
+        """Whether the point is not to be measured again, if all else is as it was."""
         if record.status == "timeout" and record.config.get("point_timeout_s") != self.timeout_s:
             return False
         return record.status not in self.retry
@@ -66,13 +73,13 @@ class Rule:
         parts = [part for part in PARTS if not (spread and part == "machine")]
         return differences(record.identity, identity, parts)
 
-    def standing(self, folder: Path, identity: Mapping[str, str]) -> tuple[Record | None, tuple[str, ...]]:
-        """The record of a point's folder where it stands for the point; else why a settled one does not."""
+    def kept_record(self, folder: Path, identity: Mapping[str, str]) -> tuple[Record | None, tuple[str, ...]]:
+        """The record that a point with this identity keeps; if none, why the final one in its folder does not count."""
         try:
             found = load(folder / FILE_NAME)
         except (OSError, ValueError):
             return None, ()
-        if not self.is_settled(found):
+        if not self.is_final(found):
             return None, ()
         other = self.differences(found, identity)
         if not other:
@@ -87,9 +94,9 @@ class Plan:
     sweep, or the next free one.
     """
 
-    def __init__(self, folder: Path, rule: Rule, sources: Sources, environment: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, rule: Rule, sources: Sources, here: Mapping[str, Any]) -> None:
         self.rule, self.sources = rule, sources
-        self._environment = environment
+        self._environment = here
         self._records = dict(load_sweep(folder)[0])
         self._records = {name: record for name, record in self._records.items() if PLAIN_NAME.fullmatch(name)}
         self._names: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -98,22 +105,22 @@ class Plan:
         self._taken = set(self._records)
         self.kept = 0
 
-    def remaining(self, batch: Sequence[Sequence[str]]) -> list[list[str]]:
-        """The points of a batch that are to be measured, each with the folder for it; counts the others in `kept`."""
+    def to_measure(self, points: Sequence[Sequence[str]]) -> list[list[str]]:
+        """The points that keep no record, each with the folder for it; counts the others in `kept`."""
         left = []
-        for index, overrides in enumerate(batch):
+        for index, overrides in enumerate(points):
             names = self._names[_key(overrides)]
             name = names.pop(0) if names else None
-            if name is not None and self._stands(self._records[name], overrides):
+            if name is not None and self._is_kept(self._records[name], overrides):
                 self.kept += 1
             else:
                 left.append([*overrides, override("hydra.sweep.subdir", name or self._free_name(index))])
         return left
 
-    def _stands(self, record: Record, overrides: Sequence[str]) -> bool:
-        """Whether the record surely stands for the point; where that is not sure, the point itself finds out."""
+    def _is_kept(self, record: Record, overrides: Sequence[str]) -> bool:
+        """Whether the point surely keeps this record; where that is not sure, it finds out when it is composed."""
         made_from = recipe(of_the_point(overrides), self.sources)
-        if made_from is None or record.identity.get("recipe") != made_from or not self.rule.is_settled(record):
+        if made_from is None or record.identity.get("recipe") != made_from or not self.rule.is_final(record):
             return False
         here = {**self._environment, "accelerator": accelerator(record.config.get("device", {}))}
         now = {
@@ -128,6 +135,34 @@ class Plan:
         name = next(number for number in numbers if number not in self._taken)
         self._taken.add(name)
         return name
+
+
+def folder_of(asked: object, parent: Path, command: Sequence[str]) -> Path | None:
+    """The folder that `resume=true` or `resume=FOLDER` means; `None` where there is none of the same command yet."""
+    if asked is True:
+        found = sweep_folder.newest(parent, command)
+        if found is None:
+            print("segbench: resume: no sweep of this command is there, a new one begins", file=sys.stderr)
+        return found
+    folder = Path(str(asked))
+    if not any((folder / name).is_file() for name in (sweep_folder.STATE, "multirun.yaml")):
+        raise RefusedError(f"resume={asked} is not allowed: use true, or the folder of a sweep")
+    sweep = sweep_folder.read_sweep(folder)
+    if sweep and sorted(sweep.command) != sorted(command):
+        warn(f"{folder} is of another command, {' '.join(sweep.command)}: its other points stay in the comparison")
+    return folder
+
+
+def plan(config: DictConfig, folder: Path) -> Plan:
+    """What is left to measure of the sweep in a folder. `RefusedError` where its points are still being measured."""
+    rule = Rule.of(
+        plain(OmegaConf.masked_copy(config, ["retry", "point_timeout_s"]), resolve=True),
+        launcher_of(config.hydra.runtime.choices),
+    )
+    if busy := still_running(folder) or sweep_folder.still_measured(folder):
+        raise RefusedError(f"{busy}: wait for it, or end it")
+    sweep_folder.mark_killed(folder, other_machines=True)
+    return Plan(folder, rule, Sources.of(config.hydra), environment.describe())
 
 
 def _key(overrides: Sequence[str]) -> tuple[str, ...]:

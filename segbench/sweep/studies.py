@@ -3,8 +3,6 @@
 Each runs as a sweep in a process of its own, so that a crash ends one study only, and an index page links the reports.
 """
 
-from __future__ import annotations
-
 import difflib
 import html
 import subprocess
@@ -12,20 +10,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 from segbench.base.files import write_text
 from segbench.config.compose import CONF_DIR
+from segbench.config.overrides import override, parsed, value_of
 from segbench.point.record import REPORT_FOLDER, REPORT_PAGE
+from segbench.sweep.ending import EXIT_REFUSED, RefusedError
 from segbench.sweep.folder import STATE
 
-KEY = "study="
 QUICK = "quick"
-EXIT_REFUSED = 2
-
-
-class UnknownStudyError(ValueError):
-    """There is no such study."""
 
 
 @dataclass(frozen=True)
@@ -43,37 +38,25 @@ def studies() -> list[str]:
     return sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.yaml"))
 
 
-def expand(arguments: Sequence[str]) -> tuple[list[str], list[str]] | None:
+def several_studies(arguments: Sequence[str]) -> tuple[list[str], list[str]] | None:
     """The studies that a command line asks for and its other arguments; `None` where it names one study or none.
 
-    `UnknownStudyError` lists the studies where there is none of a name.
+    `RefusedError` lists the studies where there is none of a name.
     """
-    asked = [argument for argument in arguments if argument.startswith(KEY)]
-    others = [argument for argument in arguments if not argument.startswith(KEY)]
+    asked = [argument for argument in arguments if argument.startswith("study=")]
     if len(asked) != 1:
         return None
-    named = asked[0].removeprefix(KEY).split(",")
+    study = parsed(asked[0])
+    named = list(study.sweep_string_iterator()) if study.is_sweep_override() else [str(study.value())]
     known = studies()
-    found = [
-        study for name in named for study in known if name == "all" or study == name or study.startswith(f"{name}/")
-    ]
+    found = {name: [each for each in known if name in ("all", each) or each.startswith(f"{name}/")] for name in named}
     for name in named:
-        if not _known(name, known):
+        if not found[name]:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise UnknownStudyError(f"study={name} is not a choice: {hint}study is one of {', '.join(known)}, or all")
-    if len(found) < 2:
-        return None
-    return list(dict.fromkeys(found)), others
-
-
-def _known(name: str, known: Sequence[str]) -> bool:
-    return name == "all" or any(study == name or study.startswith(f"{name}/") for study in known)
-
-
-def with_quick(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the bare word `quick` as the override that it stands for."""
-    return [f"{QUICK}=true" if argument == QUICK else argument for argument in arguments]
+            raise RefusedError(f"study={name} is not a choice: {hint}study is one of {', '.join(known)}, or all")
+    names = list(dict.fromkeys(chain.from_iterable(found.values())))
+    return (names, [argument for argument in arguments if argument != asked[0]]) if len(names) > 1 else None
 
 
 def run_all(names: Sequence[str], others: Sequence[str]) -> int:
@@ -83,11 +66,12 @@ def run_all(names: Sequence[str], others: Sequence[str]) -> int:
     for number, name in enumerate(names, start=1):
         print(f"Study {number} of {len(names)}: {name}", flush=True)
         folder = root / name
-        resumed = [f"resume={folder}"] if (folder / STATE).is_file() else []
-        command = [sys.executable, "-m", "segbench", f"{KEY}{name}", f"hydra.sweep.dir={folder}", *resumed, *others]
-        done.append(Done(name, folder, subprocess.run(command, check=False).returncode))
+        resumed = [override("resume", str(folder))] if (folder / STATE).is_file() else []
+        given = [override("study", name), override("hydra.sweep.dir", str(folder)), *resumed, *others]
+        code = subprocess.run([sys.executable, "-m", "segbench", *given], check=False).returncode
+        done.append(Done(name, folder, code))
         write_text(index(done, root), root / "index.html")
-        if done[-1].code == EXIT_REFUSED:
+        if code == EXIT_REFUSED:
             break  # what is wrong with the arguments is wrong for all
     print(f"Reports: {root / 'index.html'}")
     return next((study.code for study in done if study.code), 0)
@@ -96,16 +80,17 @@ def run_all(names: Sequence[str], others: Sequence[str]) -> int:
 def folder_of(others: Sequence[str]) -> tuple[Path, list[str]]:
     """The folder of all studies: a new one, or the one that `resume` asks for; and the arguments without that."""
     studies = Path("outputs") / "studies"
-    asked = next((other.partition("=")[2] for other in others if other.startswith("resume=")), "false")
-    rest = [other for other in others if not other.startswith("resume=")]
+    asked = [other for other in others if other.startswith("resume=")]
+    rest = [other for other in others if other not in asked]
+    resume = value_of(asked[-1]) if asked else False
     new = studies / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
-    if asked.lower() in ("false", "null"):
+    if resume in (False, None):
         return new, rest
-    if asked.lower() == "true":
+    if resume is True:
         return max((path for path in studies.glob("*") if path.is_dir()), default=new), rest
-    if not Path(asked).is_dir():
-        raise UnknownStudyError(f"resume={asked} is not a folder of studies: use true, or a folder below {studies}")
-    return Path(asked), rest
+    if not Path(str(resume)).is_dir():
+        raise RefusedError(f"resume={resume} is not a folder of studies: use true, or a folder below {studies}")
+    return Path(str(resume)), rest
 
 
 def index(done: Sequence[Done], root: Path) -> str:

@@ -1,19 +1,17 @@
 """Sending the records of a folder that a tracker lacks: once each, whatever was sent or interrupted before."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from segbench.base.interrupts import held_back
 from segbench.point.record import FILE_NAME, REPORT_FOLDER, TABLE, Record, load, load_sweep
 from segbench.sweep.folder import STATE, claim, give_back, mark_killed, open_sweep, refuse_links
-from segbench.tracking.tracker import MlflowTracker, NoTracker, TrackerError
+from segbench.tracking.none import NoTracker
+from segbench.tracking.tracker import MlflowTracker, TrackerError
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(NamedTuple):
     """How many records a folder has, how many of them were sent now, and why others cannot be read."""
 
     records: int
@@ -25,7 +23,7 @@ def send_missing(
     tracker: MlflowTracker | NoTracker,
     points: Sequence[Path],
     run_id: str | None,
-    sent: Callable[[], None] = lambda: None,
+    sent: Callable[[], object] = lambda: None,
 ) -> int:
     """Send the records of the points' folders that the tracker lacks below the run `run_id`; returns how many.
 
@@ -34,10 +32,8 @@ def send_missing(
     if isinstance(tracker, NoTracker):
         return 0
     tracker.parent_run = run_id
-    if run_id:
-        tracker.supersede(points, run_id)
     count, refused = 0, []
-    for folder in tracker.missing(points, run_id):
+    for folder in tracker.reconcile(points, run_id) if run_id else points:
         record = load(folder / FILE_NAME)
         try:
             with held_back():
@@ -51,7 +47,7 @@ def send_missing(
     return count
 
 
-def send_folder(tracker: MlflowTracker, folder: Path, sent: Callable[[], None] = lambda: None) -> Sent:
+def send_folder(tracker: MlflowTracker, folder: Path, sent: Callable[[], object] = lambda: None) -> Sent:
     """Send what a tracker lacks of a sweep or of a single point, and close the sweep's run.
 
     Raises `BusyError` where a sweep runs in the folder, `TrackerError` where the tracker cannot be used, and
@@ -62,32 +58,26 @@ def send_folder(tracker: MlflowTracker, folder: Path, sent: Callable[[], None] =
     try:
         mark_killed(folder)
         if (folder / FILE_NAME).is_file():
-            load(folder / FILE_NAME)
             return Sent(1, send_missing(tracker, [folder], None, sent), [])
         points, broken = load_sweep(folder)
-        if not points:
-            return Sent(0, 0, broken)
-        run_id = _open_run(tracker, folder)
-        count = send_missing(tracker, [folder / name for name, _ in points], run_id, sent)
-        with held_back():
-            _close_run(tracker, folder, run_id, [record for _, record in points])
+        count = _send_sweep(tracker, folder, dict(points), sent) if points else 0
         return Sent(len(points), count, broken)
     finally:
         give_back(lock)
 
 
-def _open_run(tracker: MlflowTracker, folder: Path) -> str:
-    sweep = open_sweep(folder, [])
-    study = next((word.partition("=")[2] for word in sweep.command if word.startswith("study=")), None)
-    return tracker.start_sweep(study or " ".join(sweep.command) or folder.name, sweep.command, sweep.id)
-
-
-def _close_run(tracker: MlflowTracker, folder: Path, run_id: str, records: list[Record]) -> None:
+def _send_sweep(tracker: MlflowTracker, folder: Path, points: dict[str, Record], sent: Callable[[], object]) -> int:
     from segbench.report.comparison import headline
     from segbench.report.console import markdown
 
-    killed = any(record.status == "killed" for record in records)
-    tracker.finish_sweep(run_id, [folder / TABLE, folder / REPORT_FOLDER], markdown(records), headline(records), killed)
+    sweep, records = open_sweep(folder, []), list(points.values())
+    study = next((word.removeprefix("study=") for word in sweep.command if word.startswith("study=")), None)
+    run_id = tracker.start_sweep(study or " ".join(sweep.command) or folder.name, sweep.command, sweep.id)
+    count = send_missing(tracker, [folder / name for name in points], run_id, sent)
+    files, killed = [folder / TABLE, folder / REPORT_FOLDER], any(record.status == "killed" for record in records)
+    with held_back():
+        tracker.finish_sweep(run_id, files, markdown(records), headline(records), killed)
+    return count
 
 
 def sweeps_in(folder: Path) -> Iterator[Path]:

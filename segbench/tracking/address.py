@@ -7,10 +7,7 @@ import os
 import re
 import urllib.parse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
+from typing import Any
 
 VARIABLE, USERNAME, PASSWORD = "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 SECRETS = (VARIABLE, PASSWORD, "MLFLOW_TRACKING_TOKEN", "PGPASSWORD")
@@ -24,8 +21,12 @@ SECRET_PARAMETER = re.compile(r"passw|passphrase|pwd|token|secret|credential|api
 REFERENCE = re.compile(r"\$\{[^}]*\}")
 
 
-class AddressError(ValueError):
-    """The tracker's address cannot be used as it was given; the message says what to do."""
+class TrackerError(RuntimeError):
+    """The tracker cannot be used; the message names it, says why, and what to do."""
+
+
+class AddressError(TrackerError, ValueError):
+    """The tracker's address cannot be used as it was given."""
 
 
 def refuse_secrets(arguments: Sequence[str]) -> None:
@@ -43,9 +44,9 @@ def refuse_secrets(arguments: Sequence[str]) -> None:
 def refuse_secret(address: str) -> None:
     """Raise `AddressError` where an address holds a password, a token or a key."""
     url = _parsed(address)
-    may_be_token = url is None or _is_web(address)  # a name alone
-    secret = "@" in address if may_be_token else url is not None and url.password is not None
-    if secret or (url and any(SECRET_PARAMETER.search(name) for name in url.query)):
+    # what stands before the @ of a web address may be a token, with or without a name
+    password = "@" in address if url is None or _is_web(address) else url.password is not None
+    if password or (url and any(SECRET_PARAMETER.search(name) for name in url.query)):
         place = next((place for scheme, place in PLACES.items() if address.lower().startswith(scheme)), "")
         raise AddressError(
             f"tracker.uri holds a password, which would be recorded: {place}put the whole address into {VARIABLE} and "
@@ -58,20 +59,16 @@ def address_of(uri: str | None) -> str:
     if uri:
         refuse_secret(uri)
         return uri
-    address = os.environ.get(VARIABLE)
+    address = os.environ.get(VARIABLE, "")
     if not address:
         raise AddressError(f"the tracker has no address: set {VARIABLE}, or tracker.uri=http://HOST:PORT")
-    misplaced = _is_web(address) and "@" in address and "@" not in urllib.parse.urlsplit(address).netloc
-    if misplaced or (address.count("@") > 1 and not address.startswith("sqlite")):
+    if address.count("@") > 1 or (_is_web(address) and "@" in address.partition("://")[2].partition("/")[2]):
         raise AddressError(f"{VARIABLE} can be read in two ways: write @ in a password or a path as %40, and / as %2F")
     return address
 
 
 def without_user(address: str) -> str:
-    """A web address without name and password, which move into the variables that MLflow reads them from.
-
-    So neither MLflow's messages nor the links to its pages can hold them.
-    """
+    """A web address without name and password, which move to where MLflow does not print them: into its variables."""
     parts = urllib.parse.urlsplit(address)
     if not _is_web(address) or parts.username is None:
         return address
@@ -85,8 +82,8 @@ def shown(address: str) -> str:
     return url.set(query={}).render_as_string(hide_password=True) if url else address.partition("://")[0]
 
 
-def _parsed(address: str) -> "URL | None":
-    """The parts of an address; `None` where it has none, such as a folder's name."""
+def _parsed(address: str) -> Any:
+    """SQLAlchemy's parts of an address; `None` where it has none, such as a folder's name."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 

@@ -21,7 +21,10 @@ from matplotlib.image import imread
 from segbench.point.record import load_sweep
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt-get install chromium)"),
+]
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = "prcm_expansion/pool_size"
 

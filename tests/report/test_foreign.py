@@ -32,6 +32,7 @@ def files_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_foreign_sweep_runs_nothing_and_stays_in_its_folder(segbench_in: CommandLine, tmp_path: Path) -> None:
     assert segbench_in("-m", "channels=8,10", "tracker=none", *QUICK).returncode == 0
     (foreign,) = tmp_path.glob("outputs/*/*")
@@ -55,7 +56,7 @@ def test_a_foreign_sweep_runs_nothing_and_stays_in_its_folder(segbench_in: Comma
 
     script("report.py", str(foreign))
     script("sync.py", str(foreign))
-    script("paper.py", "write", "bundle", str(foreign))
+    script("paper.py", "write", str(foreign), "--output", "bundle")
     segbench_in("-m", "channels=8,10", f"resume={foreign}", *QUICK)
     assert not (tmp_path / "canary").exists()
     written = files_in(tmp_path) - before

@@ -17,6 +17,7 @@ import slurm_daemons
 from conftest import ROOT, CommandLine
 
 from segbench.sweep import clusters
+from segbench.sweep.ending import RefusedError
 
 QUICK = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1")
 FOUR = ("-m", "block=dw,stm", "channels=8,16", *QUICK)
@@ -98,6 +99,7 @@ def eventually(look: Callable[[], str]) -> str:
     raise TimeoutError("it never came")
 
 
+@pytest.mark.slow
 def test_slurm_measures_one_point_at_a_time(slurm: Environment, segbench_in: CommandLine, tmp_path: Path) -> None:
     done = segbench_in(*FOUR, "hydra/launcher=submitit_slurm", **slurm)
     found = check_sweep(done, tmp_path, "submitit_slurm")
@@ -106,6 +108,7 @@ def test_slurm_measures_one_point_at_a_time(slurm: Environment, segbench_in: Com
     assert len({record["environment"]["slurm_job"] for record in found}) == 4
 
 
+@pytest.mark.slow
 def test_a_killed_slurm_job_fails_alone(slurm: Environment, tmp_path: Path) -> None:
     def ask(*command: str) -> str:
         environment = {**os.environ, **slurm}
@@ -124,6 +127,7 @@ def test_a_killed_slurm_job_fails_alone(slurm: Environment, tmp_path: Path) -> N
     assert ask("squeue", "--noheader") == ""
 
 
+@pytest.mark.slow
 def test_what_slurm_refuses_is_one_sentence(slurm: Environment, segbench_in: CommandLine) -> None:
     arguments = ("-m", "seed=1,2", "hydra/launcher=submitit_slurm", "hydra.launcher.partition=nope", "tracker=none")
     done = segbench_in(*arguments, **slurm)
@@ -131,6 +135,7 @@ def test_what_slurm_refuses_is_one_sentence(slurm: Environment, segbench_in: Com
     assert len(done.stderr.strip().splitlines()) == 1 and "Invalid partition name" in done.stderr
 
 
+@pytest.mark.slow
 def test_ray_measures_one_point_at_a_time_on_each_node(
     ray: Environment, segbench_in: CommandLine, tmp_path: Path
 ) -> None:
@@ -141,6 +146,7 @@ def test_ray_measures_one_point_at_a_time_on_each_node(
         assert never_two_at_once([record for record in found if record["environment"]["ray_node"] == node])
 
 
+@pytest.mark.slow
 def test_a_killed_ray_worker_fails_alone(ray: Environment, tmp_path: Path) -> None:
     def worker() -> str:
         ours = psutil.Process().children(recursive=True)
@@ -161,6 +167,7 @@ def test_a_killed_ray_worker_fails_alone(ray: Environment, tmp_path: Path) -> No
     assert "params" in out
 
 
+@pytest.mark.slow
 def test_nothing_of_ray_listens_to_the_network(ray: Environment) -> None:
     heard = [
         connection.laddr.ip
@@ -171,6 +178,7 @@ def test_nothing_of_ray_listens_to_the_network(ray: Environment) -> None:
     assert heard and set(heard) <= {"127.0.0.1", "::ffff:127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_a_ray_that_does_not_answer_is_one_sentence(segbench_in: CommandLine) -> None:
     done = segbench_in("-m", "seed=1,2", "hydra/launcher=ray", "tracker=none", RAY_ADDRESS="127.0.0.1:1")
     assert done.returncode == 2
@@ -180,25 +188,21 @@ def test_a_ray_that_does_not_answer_is_one_sentence(segbench_in: CommandLine) ->
 @pytest.mark.parametrize(
     ("launcher", "extra"), [("submitit_slurm", "slurm"), ("submitit_slurm_cores", "slurm"), ("ray", "ray")]
 )
-def test_without_its_extra_a_launcher_is_refused_in_one_sentence(launcher: str, extra: str, tmp_path: Path) -> None:
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv = ['segbench', '-m', 'hydra/launcher={launcher}']\n"
-        "from segbench.sweep import clusters\n"
-        "clusters.PLUGINS = {name: (extra, 'absent', None) for name, (extra, *_) in clusters.PLUGINS.items()}\n"
-        "from segbench.__main__ import main\n"
-        "main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+def test_without_its_extra_a_launcher_is_refused_in_one_sentence(
+    segbench_here: CommandLine, monkeypatch: pytest.MonkeyPatch, launcher: str, extra: str, tmp_path: Path
+) -> None:
+    absent = {name: (extra, "absent", None) for name, (extra, *_) in clusters.NEEDS.items()}
+    monkeypatch.setattr(clusters, "NEEDS", absent)
+    done = segbench_here("-m", f"hydra/launcher={launcher}")
     assert done.returncode == 2
     assert (
         done.stderr.strip() == f"segbench: hydra/launcher={launcher} needs the extra {extra}: install segbench[{extra}]"
     )
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("outputs"))
 
 
 def test_a_machine_without_slurm_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert "there is no sbatch here" in str(
-        clusters.why_not("submitit_slurm", "hydra_plugins.segbench_slurm.SlurmLauncher")
-    )
-    assert clusters.why_not("basic", "hydra._internal.core_plugins.basic_launcher.BasicLauncher") is None
+    with pytest.raises(RefusedError, match="there is no sbatch here"):
+        clusters.check_launcher("submitit_slurm", "hydra_plugins.segbench_plugins.SlurmLauncher")
+    clusters.check_launcher("basic", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")

@@ -88,8 +88,8 @@ def test_nine_points_in_files_on_the_console_and_in_mlflow(segbench_in: CommandL
     assert all(run.info.run_id in done.stdout for run in children), "the compare link names every child"
 
 
-def test_in_a_sweep_the_other_points_go_on(segbench_in: CommandLine, tmp_path: Path) -> None:
-    done = segbench_in("-m", "block=stm", "channels=0,24,25", "tracker=none", *QUICK)
+def test_in_a_sweep_the_other_points_go_on(segbench_here: CommandLine, tmp_path: Path) -> None:
+    done = segbench_here("-m", "block=stm", "channels=0,24,25", *QUICK)
     assert done.returncode == 0, done.stderr
     assert [record["status"] for record in records(tmp_path)] == ["unsupported", "ok", "unsupported"]
     assert "channels=25 is not allowed: it must be even" in done.stdout
@@ -113,9 +113,9 @@ def test_in_a_sweep_the_other_points_go_on(segbench_in: CommandLine, tmp_path: P
     ids=str,
 )
 def test_a_single_point_that_cannot_be_served_exits_2(
-    segbench_in: CommandLine, tmp_path: Path, arguments: list[str], words: list[str]
+    segbench_here: CommandLine, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
-    done = segbench_in(*QUICK, *arguments, "tracker=none")
+    done = segbench_here(*QUICK, *arguments)
     if "device=cuda" in arguments and done.returncode == 0:
         pytest.skip("this machine has a CUDA device")
     assert done.returncode == 2
@@ -136,24 +136,31 @@ def test_a_single_point_that_cannot_be_served_exits_2(
     ],
     ids=str,
 )
-def test_what_hydra_refuses_is_one_sentence(segbench_in: CommandLine, arguments: list[str], words: list[str]) -> None:
-    done = segbench_in(*arguments)
+def test_what_hydra_refuses_is_one_sentence(
+    segbench_here: CommandLine, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    done = segbench_here(*arguments)
     assert done.returncode == 2
     assert all(word in done.stderr for word in words), done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    traced = segbench_in(*arguments, HYDRA_FULL_ERROR="1")
-    assert traced.returncode != 0 and "Traceback" in traced.stderr
+    assert not list(tmp_path.glob("outputs/*")), "nothing is left of what was refused"
 
 
-def test_an_output_folder_that_cannot_be_written(segbench_in: CommandLine, tmp_path: Path) -> None:
+def test_a_traceback_is_shown_where_it_is_wanted(segbench_in: CommandLine) -> None:
+    traced = segbench_in("chanels=3", "tracker=none", HYDRA_FULL_ERROR="1")
+    assert traced.returncode not in (0, 2) and "Traceback" in traced.stderr
+
+
+def test_an_output_folder_that_cannot_be_written(segbench_here: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("a file, where the folder should be")
     for arguments in ([], ["-m", "channels=8,16"]):
-        done = segbench_in(*arguments, *QUICK)
+        done = segbench_here(*arguments, *QUICK)
         assert done.returncode == 2
         assert "outputs" in done.stderr and "choose a folder that can be written" in done.stderr
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_corrupt_store_costs_a_warning_not_the_measurement(segbench_in: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
     for arguments, count in (([], 1), (["-m", "channels=8,16"], 3)):
@@ -164,8 +171,8 @@ def test_a_corrupt_store_costs_a_warning_not_the_measurement(segbench_in: Comman
         assert len(records(tmp_path)) == count
 
 
-def test_a_study_sweeps_without_m_and_the_command_line_wins(segbench_in: CommandLine, tmp_path: Path) -> None:
-    done = segbench_in("study=block_ablation/channels", "block=dw", "tracker=none", *QUICK)
+def test_a_study_sweeps_without_m_and_the_command_line_wins(segbench_here: CommandLine, tmp_path: Path) -> None:
+    done = segbench_here("study=block_ablation/channels", "block=dw", *QUICK)
     assert done.returncode == 0, done.stderr
     found = records(tmp_path)
     assert [record["parameters"]["channels"] for record in found] == [24, 48, 64, 96, 128, 192]
@@ -193,6 +200,7 @@ def test_the_store_is_one_that_sqlite_opens(segbench_in: CommandLine, tmp_path: 
         assert connection.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_a_paired_baseline(segbench_in: CommandLine, tmp_path: Path) -> None:
     done = segbench_in(
         "-m", "block=dw,cmunext", "baseline={block:dw}", "timing=quick", "device.threads=1", "channels=32"
@@ -227,39 +235,40 @@ def test_a_paired_baseline(segbench_in: CommandLine, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_timing_that_cannot_be_served(segbench_in: CommandLine, arguments: list[str], words: list[str]) -> None:
-    done = segbench_in(*arguments, "tracker=none")
+def test_timing_that_cannot_be_served(segbench_here: CommandLine, arguments: list[str], words: list[str]) -> None:
+    done = segbench_here(*arguments)
     assert done.returncode == 2
     assert all(word in done.stdout for word in words), done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_an_axis_that_changes_nothing_is_answered(segbench_in: CommandLine, tmp_path: Path) -> None:
-    small = ("model.widths=[4,4,4,4,4,4]", "resolution=32", "tracker=none", *QUICK)
-    done = segbench_in("-m", "model=jeongwonnet", "channels=24,48", *small)
+def test_an_axis_that_changes_nothing_is_answered(segbench_here: CommandLine, tmp_path: Path) -> None:
+    small = ("model.widths=[4,4,4,4,4,4]", "resolution=32", *QUICK)
+    done = segbench_here("-m", "model=jeongwonnet", "channels=24,48", *small)
     assert done.returncode == 0, done.stderr
     assert [record["status"] for record in records(tmp_path)] == ["ok", "unsupported"]
     assert "channels=48 changes nothing here" in done.stdout
-    single = segbench_in("model=jeongwonnet", "channels=24", *small)
+    single = segbench_here("model=jeongwonnet", "channels=24", *small)
     assert "channels=24 changes nothing here: model=jeongwonnet does not use it" in single.stderr
 
 
-def test_families_are_swept_together(segbench_in: CommandLine, tmp_path: Path) -> None:
-    arguments = ("model.num_classes=2", "resolution=32", "tracker=none", *QUICK)
-    done = segbench_in("-m", "model=encoder", "family=lcnet,mobilenetv2", *arguments)
+def test_families_are_swept_together(segbench_here: CommandLine, tmp_path: Path) -> None:
+    arguments = ("model.num_classes=2", "resolution=32", *QUICK)
+    done = segbench_here("-m", "model=encoder", "family=lcnet,mobilenetv2", *arguments)
     assert done.returncode == 0, done.stderr
     found = [(record["parameters"]["model.encoder"], record["parameters"]["family"]) for record in records(tmp_path)]
     assert found == [("lcnet_100", "lcnet"), ("lcnet_150", "lcnet"), ("mobilenetv2_100", "mobilenetv2")]
-    refused = segbench_in("family=lcnet")
+    refused = segbench_here("family=lcnet")
     assert refused.returncode == 2 and "it needs model=encoder or model=segmenter" in refused.stderr
 
 
-def test_what_a_sweep_cannot_sweep(segbench_in: CommandLine) -> None:
-    done = segbench_in("-m", "name=a,b", *QUICK)
+def test_what_a_sweep_cannot_sweep(segbench_here: CommandLine) -> None:
+    done = segbench_here("-m", "name=a,b", *QUICK)
     assert done.returncode == 2
     assert "name cannot be swept" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_point_whose_record_cannot_be_written(segbench_in: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "sweep" / "1" / "record.json").mkdir(parents=True)
     (tmp_path / "sweep" / "superseded").touch()  # where what is in the way would be moved to
@@ -271,13 +280,14 @@ def test_a_point_whose_record_cannot_be_written(segbench_in: CommandLine, tmp_pa
         assert connection.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING'").fetchone() == (0,)
 
 
-def test_a_comparison_that_cannot_be_written(segbench_in: CommandLine, tmp_path: Path) -> None:
+def test_a_comparison_that_cannot_be_written(segbench_here: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "sweep" / "comparison.csv").mkdir(parents=True)
-    done = segbench_in("-m", "channels=8,16", *QUICK, "hydra.sweep.dir=sweep", "tracker=none")
+    done = segbench_here("-m", "channels=8,16", *QUICK, "hydra.sweep.dir=sweep")
     assert done.returncode == 1
     assert "comparison.csv" in done.stderr and "params" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_store_that_refuses_runs(segbench_in: CommandLine, tmp_path: Path) -> None:
     assert segbench_in(*QUICK).returncode == 0
     with sqlite3.connect(tmp_path / "mlflow.db") as connection:
@@ -288,6 +298,7 @@ def test_a_store_that_refuses_runs(segbench_in: CommandLine, tmp_path: Path) -> 
     assert len(records(tmp_path)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [0, 2])
 def test_an_interrupted_sweep_keeps_what_it_has(tmp_path: Path, points: int) -> None:
     """SIGINT before the first point and after the second."""

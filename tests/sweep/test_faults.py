@@ -20,6 +20,7 @@ from survive import QUICK, survive
 
 from segbench.point.record import load_sweep
 
+pytestmark = pytest.mark.slow
 CGROUPS = Path("/sys/fs/cgroup/memory")
 MODULES = """
 import ctypes, os, time

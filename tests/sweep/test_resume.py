@@ -121,16 +121,16 @@ def test_finished_records_are_kept_and_killed_points_measured_again(tmp_path: Pa
     folder = saved(tmp_path, record_of(["block=dw", "channels=8"], status), record_of(["block=dw", "channels=16"]))
     batch = [["block=dw", f"channels={channels}"] for channels in (8, 16, 24)]
     plan = Plan(folder, BASIC, SOURCES, HERE)
-    left = plan.remaining(batch)
-    again = [[*batch[0], "hydra.sweep.subdir=0"]] if status == "killed" else []
-    assert left == [*again, [*batch[2], "hydra.sweep.subdir=2"]]
+    left = plan.to_measure(batch)
+    again = [[*batch[0], "hydra.sweep.subdir='0'"]] if status == "killed" else []
+    assert left == [*again, [*batch[2], "hydra.sweep.subdir='2'"]]
     assert plan.kept == 2 - len(again)
 
 
 def test_new_points_never_share_a_folder(tmp_path: Path) -> None:
     folder = saved(tmp_path, *(record_of([f"channels={channels}"]) for channels in (8, 16)))
-    left = Plan(folder, BASIC, SOURCES, HERE).remaining([[f"channels={channels}"] for channels in (4, 12, 8, 16, 20)])
-    assert [point[-1] for point in left] == [f"hydra.sweep.subdir={number}" for number in (2, 3, 4)]
+    left = Plan(folder, BASIC, SOURCES, HERE).to_measure([[f"channels={channels}"] for channels in (4, 12, 8, 16, 20)])
+    assert [point[-1] for point in left] == [f"hydra.sweep.subdir='{number}'" for number in (2, 3, 4)]
     assert [point[0] for point in left] == ["channels=4", "channels=12", "channels=20"]
 
 
@@ -139,7 +139,7 @@ def test_retry_and_timeouts(tmp_path: Path) -> None:
     batch = [["channels=8"], ["channels=16"]]
 
     def left(rule: Rule) -> list[str]:
-        return [point[0] for point in Plan(folder, rule, SOURCES, HERE).remaining(batch)]
+        return [point[0] for point in Plan(folder, rule, SOURCES, HERE).to_measure(batch)]
 
     assert left(BASIC) == []
     assert left(Rule(["failed"], None, "basic")) == ["channels=8"]
@@ -155,10 +155,10 @@ def test_another_machine_counts_unless_the_launcher_chooses_machines(tmp_path: P
     found = replace(record_of(["channels=8"]), environment={**HERE, "launcher": "ray"})
     found = replace(found, identity={**found.identity, **elsewhere})
     folder = saved(tmp_path, found)
-    assert Plan(folder, BASIC, SOURCES, HERE).remaining([["channels=8"]])
-    assert not Plan(folder, Rule([], None, "ray"), SOURCES, HERE).remaining([["channels=8"]])
-    assert Plan(folder, Rule([], None, "submitit_slurm"), SOURCES, HERE).remaining([["channels=8"]])
-    kept, why = BASIC.standing(folder / "0", understand(composed(["channels=8"]), [], {}).identity)
+    assert Plan(folder, BASIC, SOURCES, HERE).to_measure([["channels=8"]])
+    assert not Plan(folder, Rule([], None, "ray"), SOURCES, HERE).to_measure([["channels=8"]])
+    assert Plan(folder, Rule([], None, "submitit_slurm"), SOURCES, HERE).to_measure([["channels=8"]])
+    kept, why = BASIC.kept_record(folder / "0", understand(composed(["channels=8"]), [], {}).identity)
     assert kept is None
     assert why == ("records of another machine do not stand: they are kept in superseded/",)
 
@@ -170,7 +170,7 @@ def test_a_record_cut_short_is_measured_again_and_not_lost(tmp_path: Path) -> No
         (folder / "0" / "record.json").write_text(whole[:length])
         with pytest.raises(ValueError, match="not a whole record"):
             load(folder / "0" / "record.json")
-        assert Plan(folder, BASIC, SOURCES, HERE).remaining([["channels=8"]])
+        assert Plan(folder, BASIC, SOURCES, HERE).to_measure([["channels=8"]])
     sweep_folder.supersede(folder / "0")
     assert (folder / "superseded" / "0-1" / "record.json").exists()
     save(record_of(["channels=8"]), folder / "0")
@@ -195,8 +195,8 @@ def test_points_without_a_record_are_found(tmp_path: Path) -> None:
     assert [load(tmp_path / name / "record.json").status for name in ("1", "2")] == ["killed", "killed"]
     assert load(tmp_path / "2" / "record.json").overrides == ["channels=8"]
     assert not (tmp_path / "3" / "record.json").exists(), "nobody here can tell whether it runs"
-    assert sweep_folder.mark_killed(tmp_path, elsewhere=True) == 1
-    assert sweep_folder.mark_killed(tmp_path, elsewhere=True) == 0
+    assert sweep_folder.mark_killed(tmp_path, other_machines=True) == 1
+    assert sweep_folder.mark_killed(tmp_path, other_machines=True) == 0
 
 
 def test_a_folder_has_one_master_and_no_links(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_folders_that_were_left_are_found_and_those_with_links_left_alone(tmp_pa
         str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("record.json") if "link" not in path.parts
     }
     assert found == {"a/1/0", "studies/1/block/dw/0", "b/1"}
-    assert [path.name for path in sweep_folder.unfinished(tmp_path)] == ["2"]
+    assert [path.name for path in sweep_folder.still_locked(tmp_path)] == ["2"]
     sweep_folder.tidy(tmp_path / "nowhere")
 
 
@@ -249,14 +249,14 @@ def test_names_of_folders_are_text_to_hydra(tmp_path: Path) -> None:
     for name in ("${oc.env:HOME}", "channels=8,seed=1"):
         (tmp_path / name).mkdir()
         save(found, tmp_path / name)
-    (point,) = Plan(tmp_path, BASIC, SOURCES, HERE).remaining([["channels=8"]])
+    (point,) = Plan(tmp_path, BASIC, SOURCES, HERE).to_measure([["channels=8"]])
     assert point[-1] == "hydra.sweep.subdir='channels=8,seed=1'"
 
 
 def test_equal_points_keep_their_own_folders(tmp_path: Path) -> None:
     folder = saved(tmp_path, record_of(["channels=8"]), record_of(["channels=8"], "killed"))
-    assert Plan(folder, BASIC, SOURCES, HERE).remaining([["channels=8"]] * 2) == [
-        ["channels=8", "hydra.sweep.subdir=1"]
+    assert Plan(folder, BASIC, SOURCES, HERE).to_measure([["channels=8"]] * 2) == [
+        ["channels=8", "hydra.sweep.subdir='1'"]
     ]
 
 

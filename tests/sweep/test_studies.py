@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 
 from segbench.config.compose import CONF_DIR, composed
 from segbench.report.study import parse
-from segbench.sweep.studies import UnknownStudyError, expand, folder_of, studies, with_quick
+from segbench.sweep.ending import RefusedError
+from segbench.sweep.studies import folder_of, several_studies, studies
 
 PUBLISHED = tables()
 FAST = [
     "timing=fixed_20_100",
     "timing.warmup_calls=0",
     "timing.timed_calls=6",
-    "tracker=none",
     "baseline=null",
     "device.threads=1",
 ]
@@ -43,11 +43,11 @@ VARIANTS = {
 
 
 @pytest.fixture
-def report_of(segbench_in: CommandLine, tmp_path: Path) -> Any:
+def report_of(segbench_here: CommandLine, tmp_path: Path) -> Any:
     """Run a study without caring for its times, and read a table of its report."""
 
     def run(study: str, *overrides: str) -> Any:
-        done = segbench_in(f"study={study}", *FAST, *overrides)
+        done = segbench_here(f"study={study}", *FAST, *overrides)
         assert done.returncode == 0, done.stderr
         (folder,) = tmp_path.glob(f"outputs/{study}/*/report")
         return lambda table: pd.read_csv(folder / f"{table}.csv", keep_default_na=False, na_values=[""])
@@ -187,32 +187,35 @@ def test_feature_maps(report_of: Any) -> None:
     ],
 )
 def test_several_studies_are_found(arguments: list[str], first: str, count: int) -> None:
-    found = expand(arguments)
+    found = several_studies(arguments)
     assert found is not None
     assert (found[0][0], len(found[0])) == (first, count)
     assert found[1] == arguments[1:]
 
 
 @pytest.mark.parametrize("name", ["block_ablation/chanels", "nonsense,all"])
-def test_a_study_that_is_not_there_is_answered_with_those_that_are(segbench_in: CommandLine, name: str) -> None:
-    done = segbench_in(f"study={name}")
+def test_a_study_that_is_not_there_is_answered_with_those_that_are(segbench_here: CommandLine, name: str) -> None:
+    done = segbench_here(f"study={name}")
     assert done.returncode == 2
     assert "is not a choice" in done.stderr and "block_ablation/channels, " in done.stderr
     assert ("did you mean block_ablation/channels?" in done.stderr) == ("chanels" in name)
 
 
-def test_a_point_cannot_be_shortened(segbench_in: CommandLine) -> None:
-    done = segbench_in("quick", "tracker=none")
+def test_a_point_cannot_be_shortened(segbench_here: CommandLine, tmp_path: Path) -> None:
+    done = segbench_here("quick")
     assert done.returncode == 2 and "use timing=quick" in done.stderr
+    assert not list(tmp_path.glob("outputs/*/*"))
 
 
 @pytest.mark.parametrize("arguments", [["study=block_ablation/channels"], ["block=dw"], []])
 def test_one_study_or_none_is_left_to_hydra(arguments: list[str]) -> None:
-    assert expand(arguments) is None
+    assert several_studies(arguments) is None
 
 
-def test_quick_is_a_word() -> None:
-    assert with_quick(["study=all", "quick"]) == ["study=all", "quick=true"]
+def test_what_is_wrong_for_all_studies_is_said_once(segbench_in: CommandLine) -> None:
+    done = segbench_in("study=all", "quick", "chanels=3", "tracker=none")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1 and "did you mean channels" in done.stderr
 
 
 def test_several_studies_run_one_after_the_other_with_an_index(segbench_in: CommandLine, tmp_path: Path) -> None:
@@ -229,12 +232,11 @@ def test_several_studies_run_one_after_the_other_with_an_index(segbench_in: Comm
 
 
 def test_a_report_that_cannot_be_made_is_refused_before_anything_is_measured(
-    segbench_in: CommandLine, tmp_path: Path
+    segbench_here: CommandLine, tmp_path: Path
 ) -> None:
-    done = segbench_in(
+    done = segbench_here(
         "study=prcm_expansion/pool_size",
         "report.tables=[{name: a, caption: b, rows: [block], quantities: [latenzy]}]",
-        "tracker=none",
     )
     assert done.returncode == 2
     assert "quantity=latenzy is not allowed: choose one of" in done.stderr
@@ -250,5 +252,5 @@ def test_studies_are_resumed_where_they_were(tmp_path: Path, monkeypatch: pytest
         (tmp_path / "outputs" / "studies" / name).mkdir(parents=True)
     assert folder_of(["resume=true", "quick=true"]) == (Path("outputs/studies/2026-01-02"), ["quick=true"])
     assert folder_of(["resume=outputs/studies/2026-01-01"])[0].name == "2026-01-01"
-    with pytest.raises(UnknownStudyError, match="resume=nowhere is not a folder of studies"):
+    with pytest.raises(RefusedError, match="resume=nowhere is not a folder of studies"):
         folder_of(["resume=nowhere"])

@@ -1,6 +1,4 @@
-"""A shared MLflow server with PostgreSQL: real ones, up, down, slow and killed, by addresses with passwords."""
-
-from __future__ import annotations
+"""A shared MLflow server with PostgreSQL: real ones, up, down, slow, hanging, killed, by addresses with passwords."""
 
 import json
 import os
@@ -11,22 +9,28 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import ROOT
 
-from segbench.point.record import load
+from segbench.point.record import Record, save
+from segbench.tracking.address import PASSWORD as PASSWORD_VARIABLE
+from segbench.tracking.address import USERNAME, VARIABLE
+from segbench.tracking.store import ATTEMPTS, settings
 from segbench.tracking.tracker import MlflowTracker, TrackerError
 
 pytest.importorskip("psycopg", reason="psycopg is not installed: it comes with the extra `server`")
 import servers
 from servers import PASSWORD, QUOTED_PASSWORD, MlflowServer, Postgres, free_port
 
-pytestmark = pytest.mark.skipif(
-    servers.postgres_programs() is None, reason="PostgreSQL is not installed (apt-get install postgresql)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        servers.postgres_programs() is None, reason="PostgreSQL is not installed (apt-get install postgresql)"
+    ),
+]
 TINY = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1", "resolution=8")
 WATCH = """
 import os, sys
@@ -37,23 +41,17 @@ def watch(event, arguments):
             print(arguments[1][0] if met else arguments[0], file=file)
 sys.addaudithook(watch)
 """
-
 TRACKED = """
 import sys
 import uuid
 from pathlib import Path
-from segbench.point.record import Record, save
 from segbench.tracking.tracker import MlflowTracker
-tracker = MlflowTracker(sys.argv[1], "segbench", timeout_s=60)
+from test_server import point
+tracker = MlflowTracker(None, "segbench", timeout_s=60)
 tracker.prepare()
 tracker.parent_run = tracker.start_sweep("sweep", [], uuid.uuid4().hex)
-folder = Path(tracker.parent_run)
-folder.mkdir()
-for seed in range(int(sys.argv[2])):
-    started = "2026-01-01T00:00:00+00:00"
-    record = Record("ok", None, [f"seed={seed}"], {"seed": seed}, {}, {}, {"latency_ms/median": 1.0}, started=started)
-    save(record, folder)
-    tracker.log_point(record, folder)
+for seed in range(int(sys.argv[1])):
+    tracker.log_point(*point(Path(tracker.parent_run) / str(seed)))
 tracker.finish_sweep(tracker.parent_run, [], "", {})
 """
 
@@ -70,24 +68,39 @@ def server(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield started
 
 
-def with_password(url: str) -> str:
-    return url.replace("http://", f"http://user:{QUOTED_PASSWORD}@")
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the tracker sets in the environment of this process goes after the test."""
+    for name in {*settings(1), VARIABLE, USERNAME, PASSWORD_VARIABLE} - {"MLFLOW_DISABLE_TELEMETRY"}:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
 
 
-def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+def http(port: int) -> str:
+    return f"http://user:{QUOTED_PASSWORD}@{servers.HOST}:{port}"
+
+
+def point(folder: Path) -> tuple[Record, Path]:
+    record = Record("ok", None, [f"f={folder}"], {}, {}, {}, {"latency_ms/median": 1.0}, started="2026-01-01T00:00:00Z")
+    folder.mkdir(parents=True)
+    save(record, folder)
+    return record, folder
+
+
+def start(folder: Path, *arguments: str, address: str) -> subprocess.Popen[str]:
     """A sweep in a folder of its own, whose sockets are watched."""
     (folder / "watch").mkdir(parents=True)
     (folder / "watch" / "sitecustomize.py").write_text(WATCH)
     watched = {"PYTHONPATH": str(folder / "watch"), "SOCKETS": str(folder / "sockets")}
-    left_out = ("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY")
-    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_DISABLE_TELEMETRY"}
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "run.py"), "-m", *TINY, *arguments],
+        [sys.executable, str(ROOT / "run.py"), "-m", *TINY, "tracker=mlflow_server", *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**kept, **watched, "HYDRA_FULL_ERROR": "1", "COLUMNS": "100", **environment},
+        env={**kept, **watched, "HYDRA_FULL_ERROR": "1", "COLUMNS": "100", VARIABLE: address},
     )
 
 
@@ -108,10 +121,6 @@ def finish(process: subprocess.Popen[str], folder: Path, points: int) -> tuple[s
     return out, err
 
 
-def sweep(folder: Path, *arguments: str, points: int = 2, **environment: str) -> tuple[str, str]:
-    return finish(start(folder, *arguments, **environment), folder, points)
-
-
 def runs(address: str) -> tuple[list, list]:
     """The runs of sweeps and those of points in a store."""
     from mlflow import MlflowClient
@@ -124,19 +133,17 @@ def runs(address: str) -> tuple[list, list]:
 
 
 def test_a_sweep_arrives_whole(server: MlflowServer, postgres: Postgres, tmp_path: Path) -> None:
-    address = with_password(server.url)
-    out, err = sweep(tmp_path, "channels=8,16,24,32", "tracker=mlflow_server", points=4, MLFLOW_TRACKING_URI=address)
+    out, err = finish(start(tmp_path, "channels=8,16", address=http(server.port)), tmp_path, points=2)
     assert "warning" not in err
     (parent,), children = runs(server.url)
-    assert len(children) == 4 and {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert len(children) == 2 and {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     for run in (parent, *children):
         assert re.search(rf"^{server.url}/#/.*{run.info.run_id}", out, re.MULTILINE) or run is parent
         files = {path.name for path in server.artifacts.rglob(f"{run.info.run_id}/artifacts/*")}
         assert files == ({"comparison.csv"} if run is parent else {"record.json", "config.yaml"})
-    stored = next(server.artifacts.rglob("record.json")).read_text()
-    assert "user:***@" in stored and PASSWORD not in stored and QUOTED_PASSWORD not in stored
-    assert not any(PASSWORD in str(run.data) or QUOTED_PASSWORD in str(run.data) for run in (parent, *children))
+    stored = next(server.artifacts.rglob("record.json")).read_text() + str([run.data for run in (parent, *children)])
+    assert PASSWORD not in stored and QUOTED_PASSWORD not in stored
     assert servers.listening(server.process) == servers.listening(postgres.process) == {servers.HOST}
 
 
@@ -147,70 +154,81 @@ def test_a_foreign_host_header_is_refused(server: MlflowServer) -> None:
         urllib.request.urlopen(request)
 
 
-def test_four_sweeps_at_once_lose_nothing(server: MlflowServer, tmp_path: Path) -> None:
-    before = {run.info.run_id for run in runs(server.url)[0]}
-    folders = [tmp_path / str(number) for number in range(4)]
-    started = [start(folder, "channels=8,16", f"tracker.uri={with_password(server.url)}") for folder in folders]
-    for process, folder in zip(started, folders, strict=True):
-        assert "warning" not in finish(process, folder, points=2)[1]
-    parents, children = runs(server.url)
-    check_whole([run for run in parents if run.info.run_id not in before], children, points=2)
-
-
-def test_four_processes_at_once_in_an_empty_database(postgres: Postgres, tmp_path: Path) -> None:
-    """Without a server: each creates the tables if it is the first."""
-    address = postgres.create("direct")
-    command = [sys.executable, "-c", TRACKED, address, "5"]
-    started = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+@pytest.mark.parametrize("database", ["shared", "direct"])
+def test_four_processes_at_once_lose_nothing(
+    server: MlflowServer, postgres: Postgres, tmp_path: Path, database: str
+) -> None:
+    """In a server's store and, directly, in an empty database: there each creates the tables if it is the first."""
+    address = http(server.port) if database == "shared" else postgres.create(database)
+    before = {run.info.run_id for run in runs(server.url)[0]} if database == "shared" else set()
+    environment = {**os.environ, VARIABLE: address, "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+    command = [sys.executable, "-c", TRACKED, "5"]
+    started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     for process in started:
-        err = process.communicate(timeout=120)[1]
+        err = process.communicate(timeout=200)[1]
         assert process.returncode == 0, err
-    check_whole(*runs(address), points=5)
-
-
-def check_whole(parents: list, children: list, points: int) -> None:
-    assert len(parents) == 4 and {run.info.status for run in (*parents, *children)} == {"FINISHED"}
-    for parent in parents:
-        assert sum(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children) == points
+    parents, children = runs(server.url if database == "shared" else address)
+    new = [run for run in parents if run.info.run_id not in before]
+    assert len(new) == 4 and {run.info.status for run in (*new, *children)} == {"FINISHED"}
+    for parent in new:
+        assert sum(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in children) == 5
 
 
 @pytest.mark.parametrize("scheme", ["http", "postgresql"])
-def test_a_server_that_is_down_costs_a_warning(tmp_path: Path, scheme: str) -> None:
-    password = QUOTED_PASSWORD if scheme == "http" else PASSWORD  # databases take it as it is
-    address = f"{scheme}://user:{password}@{servers.HOST}:{free_port()}/db"
-    _, err = sweep(tmp_path, "channels=8,16", f"tracker.uri={address}")
-    assert err.count("warning") == 1 and "Traceback" not in err
-    assert f"tracker.uri={scheme}://user:***@{servers.HOST}" in err and "refused" in err
-    assert "Records are kept" in err
+def test_a_server_that_is_down_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    address = f"{scheme}://user:{QUOTED_PASSWORD}@{servers.HOST}:{free_port()}/db"
+    monkeypatch.setenv(VARIABLE, address)
+    with pytest.raises(
+        TrackerError, match=rf"{VARIABLE}={scheme}://.*{urlsplit(address).port}/db .*refused"
+    ) as warning:
+        MlflowTracker(None, "segbench", timeout_s=30).prepare()
+    assert PASSWORD not in str(warning.value) and QUOTED_PASSWORD not in str(warning.value)
 
 
-def test_a_server_that_hangs_is_waited_for_once(server: MlflowServer, tmp_path: Path) -> None:
-    with servers.proxy(server.url, hangs=True) as proxy:
-        _, err = sweep(tmp_path, "channels=8,16", f"tracker.uri={proxy.url}", "tracker.timeout_s=3")
-        assert err.count("warning") == 1 and "no answer within 3 s" in err
-        path = next(tmp_path.glob("outputs/*/*/0/record.json"))
-        record = load(path)
-        tracker = MlflowTracker(proxy.url, "segbench", timeout_s=2)
-        runs(server.url)  # imports MLflow, whose time is not the server's
-        for longest_s, waits in ((20, True), (1, False)):
-            began = time.monotonic()
-            with pytest.raises(TrackerError, match="no answer within 2 s") if waits else nullcontext():
-                tracker.log_point(record, path.parent)
-            assert 2 * waits <= time.monotonic() - began < longest_s
+@pytest.mark.parametrize("scheme", ["http", "postgresql"])
+def test_a_server_that_hangs_is_waited_for_in_bounds(
+    server: MlflowServer, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """Before the first answer, and in the middle; afterwards the points of this process do not try."""
+    real = server.port if scheme == "http" else postgres.port
+    address = http(real) if scheme == "http" else postgres.create("hanging")
+    with servers.proxy(real) as proxy:
+        monkeypatch.setenv(VARIABLE, address.replace(f":{real}", f":{proxy.port}"))
+        tracker = MlflowTracker(None, "segbench", timeout_s=4)
+        tracker.prepare()
+        assert tracker.log_point(*point(tmp_path / "0"))
+        proxy.hangs = True
+        time.sleep(1.5)  # a database's connections are used for a second
+        before = proxy.accepted
+        for call in (lambda: tracker.log_point(*point(tmp_path / "1")), tracker.prepare):
+            with pytest.raises(TrackerError, match="no answer within 4 s" if scheme == "http" else "timeout"):
+                call()
+        assert proxy.accepted - before <= 2 * ATTEMPTS
+        assert not tracker.log_point(*point(tmp_path / "2"))
 
 
-def test_a_slow_server_gets_everything(server: MlflowServer, tmp_path: Path) -> None:
-    before = len(runs(server.url)[1])
-    with servers.proxy(server.url, delay_s=0.05) as proxy:
-        _, err = sweep(tmp_path, "channels=8,16", f"tracker.uri={proxy.url}")
-    assert "warning" not in err
-    assert len(runs(server.url)[1]) == before + 2
+def test_a_sweep_goes_on_while_the_server_hangs(server: MlflowServer, tmp_path: Path) -> None:
+    with servers.proxy(server.port, hangs=True) as proxy:
+        _, err = finish(
+            start(tmp_path, "channels=8,16", "tracker.timeout_s=3", address=http(proxy.port)), tmp_path, points=2
+        )
+    assert err.count("warning") == 1 and "no answer within 3 s" in err and "Records are kept" in err
+
+
+def test_a_slow_server_gets_everything(server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with servers.proxy(server.port, delay_s=0.05) as proxy:
+        monkeypatch.setenv(VARIABLE, http(proxy.port))
+        tracker = MlflowTracker(None, "segbench", timeout_s=30)
+        tracker.prepare()
+        tracker.parent_run = tracker.start_sweep("slow", [], "slow")
+        assert tracker.log_point(*point(tmp_path / "0"))
+    assert [run.data.tags["mlflow.parentRunId"] for run in runs(server.url)[1]].count(tracker.parent_run) == 1
 
 
 def test_a_server_that_dies_in_mid_sweep(postgres: Postgres, tmp_path: Path) -> None:
     with servers.mlflow_server(postgres.create("dying"), tmp_path / "artifacts") as dying:
         folder = tmp_path / "sweep"
-        process = start(folder, "seed=range(0,7)", f"tracker.uri={with_password(dying.url)}")
+        process = start(folder, "seed=range(0,7)", address=http(dying.port))
         while len(list(folder.glob("outputs/*/*/*/record.json"))) < 3 and process.poll() is None:
             time.sleep(0.05)
         servers.stop(dying.process, servers.signal.SIGKILL)

@@ -21,8 +21,8 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from hydra_plugins.segbench_launcher import ClusterLauncher, Overrides, last_line, without_result
 from segbench.sweep.clusters import note_job
+from segbench.sweep.launcher import ClusterLauncher, Overrides, last_line, without_result
 
 if TYPE_CHECKING:
     from submitit import Job

@@ -5,8 +5,6 @@ cluster where there is none, and ends with the first task that dies. Here each n
 nothing else to do meanwhile, and every point is waited for.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import time
@@ -19,8 +17,8 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.segbench_launcher import ClusterLauncher, Overrides, last_line, without_result
 from segbench.point.cluster import RAY_NODE
+from segbench.sweep.launcher import ClusterLauncher, Overrides, last_line, without_result
 
 POLL_S = 2.0
 """Between two looks for nodes that came or went."""

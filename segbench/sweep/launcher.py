@@ -1,14 +1,15 @@
 """What the launchers of clusters have in common: every point is waited for, whatever becomes of the others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from segbench.config.overrides import of_the_point
+from segbench.sweep.ending import Outcome
 
 Overrides = Sequence[Sequence[str]]
 
@@ -28,23 +29,22 @@ class ClusterLauncher(Launcher):
 
     def say(self, message: str) -> None:
         """One line beside the progress."""
-        from segbench.sweep.callback import SweepCallback
+        from segbench.sweep.display import Display
 
-        if SweepCallback.running:
-            SweepCallback.running.say(message)
+        if display := Display.of_the_sweep:
+            display.say(message)
 
     def show(self, overrides: Sequence[str], returned: JobReturn) -> None:
         """Show how a point ended, which its own process cannot do here."""
-        from segbench.sweep.callback import SweepCallback
+        from segbench.sweep.display import Display
 
-        if SweepCallback.running:
-            SweepCallback.running.point_ended(returned.return_value, filter_overrides(overrides))
+        if display := Display.of_the_sweep:
+            display.begin(of_the_point(overrides))
+            display.end(returned.return_value)
 
 
 def without_result(reason: str) -> JobReturn:
     """Stands for the result of a point that brought none home: it failed, and the sweep goes on."""
-    from segbench.sweep.job import Outcome
-
     outcome = Outcome("failed", reason, unrecorded=True)
     return JobReturn(status=JobStatus.COMPLETED, _return_value=outcome)
 
