@@ -268,6 +268,7 @@ def test_tracing_gives_everything_back() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_tracing_costs_at_most_ten_forwards_and_50_mb() -> None:
     """The issue's figures for cmunext_l at 256 x 256, as a ratio within this process."""
     ratio, grown = in_fresh_process(_cost_of_tracing)
