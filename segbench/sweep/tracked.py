@@ -67,7 +67,7 @@ class TrackedRun:
                 if not all_sent:
                     self._tracker.prepare()
                     send_missing(self._tracker, [folder / name for name, _ in results.points], self.run_id)
-                table, figures = markdown(results.records), results.figures()
+                table, figures = markdown(results.records, results.axes), results.figures()
                 self._tracker.finish_sweep(self.run_id, files, table, figures, killed)
         except TrackerError as error:
             kept = f"Records are kept in the output folder: scripts/sync.py {folder} sends what is missing."
