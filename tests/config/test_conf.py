@@ -6,12 +6,11 @@ from itertools import product
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 import segbench
 from segbench.blocks.deploy import has_deploy_form, switch_to_deploy
-from segbench.config.compose import CONF_DIR
+from segbench.config.compose import CONF_DIR, composed, plain
 from segbench.config.keys import Role, keys_with
 from segbench.config.overrides import swept
 from segbench.config.used import used_parameters
@@ -26,13 +25,10 @@ def options(group: str) -> list[str]:
 
 def parameters(*overrides: str) -> dict:
     """What a point of these overrides uses."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("config", list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        choices = config.hydra.runtime.choices
-        plain = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        raw, resolved = (OmegaConf.to_container(plain, resolve=resolve) for resolve in (False, True))
-    return used_parameters(raw, resolved, choices)
+    config = composed(list(overrides), with_hydra=True)
+    choices = dict(config.hydra.runtime.choices)
+    keys = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return used_parameters(plain(keys, resolve=False), plain(keys, resolve=True), choices)
 
 
 def takes_prcm(block: str) -> bool:

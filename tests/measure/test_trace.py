@@ -128,7 +128,13 @@ def test_products_of_any_convolution_agree_with_pytorchs_counter(
 COUNTED = [case for case in golden_cases() if case.flop_counter is not None]
 
 
-@pytest.mark.parametrize("case", COUNTED, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=() if number % 5 == 0 else pytest.mark.slow)
+        for number, case in enumerate(COUNTED)
+    ],
+)
 def test_the_originals_products_are_found_and_nothing_is_uncounted(case) -> None:
     """What `flop_counter` does not count (normalisation, activations, biases, ...) is in `flops`, apart."""
     module = segbench.build(case.overrides)
