@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from segbench.measure.session import Session
-from segbench.measure.statistics import FEWEST_SAMPLES, RatioInterval, ratio_interval, undisturbed_ms
+from segbench.measure.statistics import FEWEST_SAMPLES, Interval, ratio_interval, undisturbed_ms
 
 Step = Callable[[], Any]
 BATCH_S = 0.05
@@ -25,7 +25,7 @@ class TimedPart:
     module_type: str
     calls: int
     latency_ms: float
-    share: RatioInterval
+    share: Interval
     """Of the whole step's latency."""
 
 

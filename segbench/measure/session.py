@@ -2,7 +2,6 @@
 
 import math
 import random
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -99,11 +98,8 @@ class Session:
     def width_percent(self) -> float:
         """The widest of the 95% intervals, of the median and of the ratio, in percent of its middle."""
         point, *baseline = self.headlines()
-        interval = median_interval(point)
-        widths = [100 * (interval.high - interval.low) / statistics.median(point)]
-        if baseline:
-            widths.append(ratio_interval(point, baseline[0], self.batches).width_percent)
-        return max(widths)
+        intervals = [median_interval(point), *(ratio_interval(point, other, self.batches) for other in baseline)]
+        return max(interval.width_percent for interval in intervals)
 
     def result(self, facts: Metrics, verdicts: dict[str, bool], before: contention.Usage) -> Result:
         """The series with their names, and as metrics `timing/...` the facts of this measurement and the evidence."""

@@ -54,7 +54,7 @@ def _software() -> dict[str, Any]:
         "segbench": segbench.__version__,
         **commit(Path(segbench.__file__).parent),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
     }
 
 
@@ -90,7 +90,9 @@ def _accelerator(index: int) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
+@lru_cache
+def version(package: str) -> str | None:
+    """The version of an installed package; `None` where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -8,7 +8,6 @@ import sys
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import segbench
 from segbench.config.compose import Sources
 from segbench.config.keys import Role, has_role
 from segbench.config.overrides import decisive, key_of, value_of
+from segbench.point.environment import version
 
 _BACKENDS = """
     torch triton numpy scipy timm thop segmentation-models-pytorch dynamic-network-architectures onnx onnxruntime
@@ -68,12 +68,12 @@ def recipe(overrides: Sequence[str], sources: Sources) -> str | None:
     if files is None or not sources.known or any("${" in override for override in asked):
         return None
     limited = any(key_of(override) == TIMEOUT and value_of(override) is not None for override in overrides)
-    return digest([asked, limited, files, sources.name, metadata.version("hydra-core")])
+    return digest([asked, limited, files, sources.name, version("hydra-core")])
 
 
 def software_hash() -> str:
     """Hash of the versions of all that computes, and of what the environment sets of it; CUDA's is the machine's."""
-    versions = {name: _version(name) for name in BACKENDS}
+    versions = {name: version(name) for name in BACKENDS}
     settings = {name: os.environ[name] for name in SETTINGS if name in os.environ}
     return digest({"python": sys.version, **versions, **settings})
 
@@ -95,7 +95,7 @@ def code_version(targets: tuple[str, ...]) -> str:
     own = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in NOT_MEASURING]
     others = [path for target in targets for path in _sources_of(target)]
     tops = {target.partition(".")[0] for target in targets}
-    installed = {top: _version(top) for top in sorted(tops) if top.isidentifier()}
+    installed = {top: version(top) for top in sorted(tops) if top.isidentifier()}
     return digest([_content(package, own), [path.name + _hash(path) for path in others], installed])
 
 
@@ -155,11 +155,3 @@ def _configuration_files(sources: tuple[str, ...]) -> dict[str, str] | None:
                 return None
             found[str(path)] = _hash(path)
     return found
-
-
-@lru_cache
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -19,8 +19,7 @@ from segbench.measure.machine import MIB, Machine, MachineSettings, read_caches
 from segbench.measure.macs_thop import macs_thop, macs_thop_by_module
 from segbench.measure.parts import part_latencies, parts_at
 from segbench.measure.trace import trace_step
-from segbench.point.analysis import FullAnalysis
-from segbench.point.analysis_tables import count_rows, kinds, module_rows
+from segbench.point.analysis import FullAnalysis, count_rows, kind_rows, module_rows
 from segbench.point.entry import try_out
 from segbench.report.analysis import print_analysis, write
 
@@ -160,7 +159,7 @@ def test_tables_add_up_to_the_metrics() -> None:
         }
         for operator in trace.operators
     ]
-    assert sum(kind["flops"] for kind in kinds(operators)) == trace.flops
+    assert sum(kind["flops"] for kind in kind_rows(operators)) == trace.flops
     assert sum(macs_thop_by_module(module, x).values()) == macs_thop(module, x)
 
 

@@ -167,9 +167,9 @@ def test_a_baseline_is_what_it_says(
     assert (type(found.execution).__name__, found.precision.autocast_dtype) == (execution, precision)
 
 
-def test_a_mode_and_what_it_sets_contradict_each_other(tmp_path: Path) -> None:
+def test_a_mode_and_what_it_sets_contradict_each_other() -> None:
     overrides = ["mode=compile", "execution=onnxruntime", "channels=8"]
-    record, _ = measure_point(understand(composed(overrides), overrides, {}), tmp_path / "0")
+    record, _ = measure_point(understand(composed(overrides), overrides, {}))
     assert record.status == "unsupported"
     assert record.reason is not None and "execution=onnxruntime is not allowed beside mode=compile" in record.reason
 
