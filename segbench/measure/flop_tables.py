@@ -1,51 +1,29 @@
 """FLOPs of the operators that have the same for every element, and names of those that are counted alike."""
 
-ELEMENTWISE = {
-    "sigmoid": 4,
-    "silu": 5,
-    "gelu": 5,
-    "glu": 5,
-    "mish": 5,
-    "hardsigmoid": 4,
-    "hardswish": 5,
-    "hardtanh": 2,
-    "leaky_relu": 2,
-    "elu": 3,
-    "celu": 3,
-    "_prelu_kernel": 2,
-    "index_add": 1,
-    "scatter_add": 1,
-    "softplus": 3,
-    "log_sigmoid_forward": 4,
-    "addcmul": 2,
-    "addcdiv": 2,
-    "lerp": 3,
-}
+
+def _flops_of(names_by_flops: dict[int, str]) -> dict[str, int]:
+    return {name: flops for flops, names in names_by_flops.items() for name in names.split()}
+
+
+ELEMENTWISE = _flops_of(
+    {
+        1: "index_add scatter_add",
+        2: "hardtanh leaky_relu _prelu_kernel addcmul addcdiv",
+        3: "elu celu softplus lerp",
+        4: "sigmoid hardsigmoid log_sigmoid_forward",
+        5: "silu gelu glu mish hardswish",
+    }
+)
 """FLOPs for each element of the result; what PyTorch tags as pointwise and is not here takes 1."""
 
-PER_INPUT = {
-    "sum": 1,
-    "prod": 1,
-    "amax": 1,
-    "amin": 1,
-    "max": 1,
-    "min": 1,
-    "argmax": 1,
-    "argmin": 1,
-    "cumsum": 1,
-    "col2im": 1,
-    "_weight_norm_interface": 4,
-    "linalg_vector_norm": 2,
-    "norm": 2,
-    "logsumexp": 4,
-    "var": 4,
-    "std": 4,
-    "var_mean": 4,
-    "std_mean": 4,
-    "_softmax": 5,
-    "_log_softmax": 5,
-    "_safe_softmax": 5,
-}
+PER_INPUT = _flops_of(
+    {
+        1: "sum prod amax amin max min argmax argmin cumsum col2im",
+        2: "linalg_vector_norm norm",
+        4: "_weight_norm_interface logsumexp var std var_mean std_mean",
+        5: "_softmax _log_softmax _safe_softmax",
+    }
+)
 """FLOPs for each element of the first argument. A variance: sum, subtract, square, sum."""
 
 INTERPOLATION = {"upsample_linear1d": 3, "upsample_bilinear2d": 7, "upsample_trilinear3d": 15, "upsample_bicubic2d": 31}
