@@ -38,8 +38,7 @@ from segbench.measure.statistics import Interval, ratio_interval
 from segbench.point.entry import try_out
 from segbench.point.environment import describe
 from segbench.point.isolation import in_fresh_process
-from segbench.point.task import build
-from segbench.step.inputs import make_input
+from segbench.point.task import build, make_input
 from segbench.step.placed import Placed, in_form
 
 CPU = torch.device("cpu")

@@ -1,6 +1,10 @@
 """FLOPs of the operators that have the same for every element, and names of those that are counted alike."""
 
 
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 def _flops_of(names_by_flops: dict[int, str]) -> dict[str, int]:
     return {name: flops for flops, names in names_by_flops.items() for name in names.split()}
 
@@ -29,7 +33,7 @@ PER_INPUT = _flops_of(
 INTERPOLATION = {"upsample_linear1d": 3, "upsample_bilinear2d": 7, "upsample_trilinear3d": 15, "upsample_bicubic2d": 31}
 """FLOPs for each element of the result: as many products as neighbours, and their sum."""
 
-_MOVES = """
+MOVES = _names("""
     alias arange as_strided_copy as_strided_scatter bernoulli cat channel_shuffle clone constant_pad_nd copy detach
     diag_embed embedding empty empty_like empty_permuted empty_strided exponential eye fill flip full full_like gather
     im2col index index_put index_select lift_fresh lift_fresh_copy linspace masked_fill masked_scatter
@@ -40,18 +44,15 @@ _MOVES = """
     unfold_copy upsample_nearest1d upsample_nearest2d upsample_nearest3d _local_scalar_dense _reshape_alias_copy
     _to_copy _unsafe_index _unsafe_index_put _upsample_nearest_exact1d _upsample_nearest_exact2d
     _upsample_nearest_exact3d where zero zeros zeros_like
-"""
-MOVES = frozenset(_MOVES.split())
+""")
 
-_ATTENTION = """
+ATTENTION = _names("""
     _scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu
     _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention
     _scaled_dot_product_fused_attention_overrideable
-"""
-ATTENTION = frozenset(_ATTENTION.split())
+""")
 
-_BATCH_NORMS = """
+BATCH_NORMS = _names("""
     native_batch_norm cudnn_batch_norm miopen_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
     _batch_norm_with_update _batch_norm_no_update
-"""
-BATCH_NORMS = frozenset(_BATCH_NORMS.split())
+""")

@@ -1,5 +1,6 @@
 """Steps that are timed side by side: calls in turns and rounds, and the series so far."""
 
+import copy
 import math
 import random
 import time
@@ -25,27 +26,20 @@ Maker = Callable[[], Step]
 class Session:
     """Steps that are timed side by side, and their series so far."""
 
-    def __init__(
-        self,
-        steps: list[Step],
-        device: torch.device,
-        chance: random.Random,
-        inner: list[int] | None = None,
-        settling_s: float = 0,
-    ) -> None:
+    def __init__(self, steps: list[Step], device: torch.device, chance: random.Random, settling_s: float = 0) -> None:
         self.clock: Clock
         self.clock, self.names = clock_for(device)
         self.device, self.chance, self.steps = device, chance, steps
-        self.inner = inner or [1] * len(steps)
         self.settling_s = settling_s
+        self.inner = [1] * len(steps)
         self.turn = 1 if len(steps) == 1 else CALLS_IN_A_TURN
         self.series: list[list[tuple[float, ...]]] = [[] for _ in steps]
         self.batches: list[int] = []
 
     def fresh(self) -> "Session":
         """The same steps without the series."""
-        other = Session(self.steps, self.device, self.chance, self.inner, self.settling_s)
-        other.turn = self.turn
+        other = copy.copy(self)
+        other.series, other.batches = [[] for _ in self.steps], []
         return other
 
     def call(self) -> None:

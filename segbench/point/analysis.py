@@ -14,7 +14,7 @@ from segbench.measure.machine import Machine
 from segbench.measure.macs_thop import macs_thop_by_module
 from segbench.measure.operators import ModuleCall, Operator, Trace
 from segbench.measure.parameters import parameter_count
-from segbench.measure.parts import TimedPart, part_latencies, parts_at
+from segbench.measure.parts import part_latencies, parts_at
 from segbench.measure.result import Metrics, Result, Row
 from segbench.point.task import Task
 from segbench.step.placed import Placed
@@ -62,13 +62,12 @@ class FullAnalysis:
         for row in operators:
             row["peak"] = row["index"] == trace.peak_operator
         parts = parts_at(placed.module, self.depth, {call.path for call in trace.calls})
-        timed = part_latencies(placed.step(), parts, self.components_budget_s, device, task.seed)
         tables = {
             "operators": operators,
             "kinds": kind_rows(operators),
             "modules": module_rows(trace, placed.module),
             "counts": count_rows(trace, placed.module, placed.input),
-            "components": [_part_row(part) for part in timed],
+            "components": part_latencies(placed.step(), parts, self.components_budget_s, device, task.seed),
         }
         attainable_ms = sum(row["attainable_ms"] for row in operators)
         metrics = _roofline(trace, latency_ms, attainable_ms, limits) | _cache_sizes(machine)
@@ -114,18 +113,6 @@ def _cache_sizes(machine: Machine) -> Metrics:
     """The sizes that the levels were told apart by, as far as they are known."""
     names = ("l1_bytes", "l2_bytes", "l3_bytes")
     return {f"machine/{name}": float(size) for name in names if (size := getattr(machine, name)) is not None}
-
-
-def _part_row(part: TimedPart) -> Row:
-    return {
-        "path": part.path,
-        "module_type": part.module_type,
-        "calls": part.calls,
-        "latency_ms": part.latency_ms,
-        "share": part.share.middle,
-        "share_ci95_low": part.share.low,
-        "share_ci95_high": part.share.high,
-    }
 
 
 def kind_rows(operators: list[Row]) -> list[Row]:

@@ -6,7 +6,6 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 import segbench
 from segbench.measure.machine import SIMD, cpu_facts
+from segbench.point.identity import version
 from segbench.step.device import usable_processors
 
 PACKAGES = ("torch", "numpy", "thop", "timm", "hydra-core", "omegaconf", "mlflow", "pandas")
@@ -88,15 +88,6 @@ def _accelerator(index: int) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
     }
-
-
-@lru_cache
-def version(package: str) -> str | None:
-    """The version of an installed package; `None` where it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def commit(folder: Path) -> dict[str, Any]:

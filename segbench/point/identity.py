@@ -8,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import segbench
 from segbench.config.compose import Sources
 from segbench.config.keys import Role, has_role
 from segbench.config.overrides import decisive, key_of, value_of
-from segbench.point.environment import version
 
 _BACKENDS = """
     torch triton numpy scipy timm thop segmentation-models-pytorch dynamic-network-architectures onnx onnxruntime
@@ -96,11 +96,8 @@ def code_version(targets: tuple[str, ...]) -> str:
     others = [path for target in targets for path in _sources_of(target)]
     tops = {target.partition(".")[0] for target in targets}
     installed = {top: version(top) for top in sorted(tops) if top.isidentifier()}
-    return digest([_content(package, own), [path.name + _hash(path) for path in others], installed])
-
-
-def _content(folder: Path, paths: Sequence[Path]) -> dict[str, str]:
-    return {str(path.relative_to(folder)): _hash(path) for path in sorted(paths)}
+    content = {str(path.relative_to(package)): _hash(path) for path in sorted(own)}
+    return digest([content, [path.name + _hash(path) for path in others], installed])
 
 
 def _hash(path: Path) -> str:
@@ -155,3 +152,12 @@ def _configuration_files(sources: tuple[str, ...]) -> dict[str, str] | None:
                 return None
             found[str(path)] = _hash(path)
     return found
+
+
+@lru_cache
+def version(package: str) -> str | None:
+    """The version of an installed package; `None` where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -109,15 +109,11 @@ def usable_processors() -> list[int]:
     return sorted(_STARTED_ON)
 
 
+@lru_cache(maxsize=1)
 def physical_cores() -> int:
     """Physical cores that this process may use, at least 1."""
     usable = len(_STARTED_ON)
-    return max(1, min(usable, _cores_of_the_machine() or usable))
-
-
-@lru_cache(maxsize=1)
-def _cores_of_the_machine() -> int | None:
-    return psutil.cpu_count(logical=False)
+    return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
 
 
 def _check_processors(processors: Sequence[int]) -> None:
