@@ -75,9 +75,10 @@ class OnnxRuntime:
         from onnxruntime import quantization
 
         with tempfile.TemporaryDirectory() as folder:
-            prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+            path, prepared, quantised = (Path(folder) / file for file in ("module.onnx", "prepared.onnx", "int8.onnx"))
+            path.write_bytes(exported)
             try:
-                quantization.quant_pre_process(onnx.load_from_string(exported), prepared, skip_symbolic_shape=True)
+                quantization.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
                 model = onnx.load(prepared)
                 del model.graph.value_info[
                     :
