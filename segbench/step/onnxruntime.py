@@ -80,9 +80,7 @@ class OnnxRuntime:
             try:
                 quantization.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
                 model = onnx.load(prepared)
-                del model.graph.value_info[
-                    :
-                ]  # the exporter's shapes, of which the quantiser's inference contradicts some
+                del model.graph.value_info[:]  # shapes by the exporter: the quantiser would infer others for some
                 if self.quantisation == "dynamic":  # its convolutions take unsigned weights only
                     quantization.quantize_dynamic(model, quantised, weight_type=quantization.QuantType.QUInt8)
                 else:
