@@ -52,9 +52,9 @@ class Compiled:
         if not after["first_call/graphs"]:  # counted since the point began: its baseline may use the same code
             raise UnsupportedError(f"execution={name}: nothing of the module could be compiled{_why_broken()}")
         facts |= {fact: after[fact] - before[fact] for fact in after}
-        fresh_step = (
-            (lambda: step) if placed.training else partial(self._fresh_step, placed, module, self._copies(placed))
-        )
+        if placed.training:
+            return Execution(step, lambda: step, output=step, facts=facts, start_check=_check_for_compilation)
+        fresh_step = partial(self._fresh_step, placed, module, copies=self._copies(placed))
         return Execution(step, fresh_step, output=step, facts=facts, start_check=_check_for_compilation)
 
     def _fresh_step(self, placed: Placed, module: nn.Module, copies: bool) -> Step:
