@@ -19,8 +19,7 @@ from segbench.config.compose import composed, instantiated, plain
 from segbench.measure.clock import host_clock
 from segbench.point.entry import try_out
 from segbench.point.isolation import in_fresh_process
-from segbench.point.task import build
-from segbench.step.inputs import make_input
+from segbench.point.task import build, make_input
 from segbench.step.onnxruntime import OnnxRuntime
 from segbench.step.placed import Placed, in_form
 

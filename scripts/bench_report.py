@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sweep = Path(folder) / "sweep"
         overrides = ["block=dw", "channels=8", "baseline={block:stm}", "timing=quick"]
-        record, _ = measure_point(understand(composed(overrides), overrides, {"block": "dw"}), sweep / "0")
+        record, _ = measure_point(understand(composed(overrides), overrides, {"block": "dw"}))
         for number in range(count):
             block, channels = BLOCKS[number % len(BLOCKS)], 8 + 2 * (number // len(BLOCKS))
             point = sweep / str(number)

@@ -34,12 +34,11 @@ from segbench.config.compose import composed, instantiated, plain
 from segbench.measure.clock import host_clock, timer_floor_ms
 from segbench.measure.latency import AdaptiveProtocol
 from segbench.measure.session import Maker
-from segbench.measure.statistics import RatioInterval, ratio_interval
+from segbench.measure.statistics import Interval, ratio_interval
 from segbench.point.entry import try_out
 from segbench.point.environment import describe
 from segbench.point.isolation import in_fresh_process
-from segbench.point.task import build
-from segbench.step.inputs import make_input
+from segbench.point.task import build, make_input
 from segbench.step.placed import Placed, in_form
 
 CPU = torch.device("cpu")
@@ -59,7 +58,7 @@ def execution(block: str, seed: int = 0) -> Placed:
     return Placed(module, make_input([64, 64, 64], batch_size=1, seed=seed))
 
 
-def compare(point: Maker, baseline: Maker, budget_s: float, seed: int) -> RatioInterval:
+def compare(point: Maker, baseline: Maker, budget_s: float, seed: int) -> Interval:
     """One comparison by segbench within a budget, warm-up included."""
     protocol = AdaptiveProtocol(
         target_percent=NEVER,

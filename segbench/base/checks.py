@@ -7,30 +7,34 @@ from segbench.base.errors import NotAllowedError, OddError
 
 def positive_int(name: str, value: object) -> int:
     """Return `value` if it is an integer of at least 1, else raise `NotAllowedError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise NotAllowedError(name, value, "it must be an integer, 1 or more")
-    return value
+    return _int_from(1, name, value)
 
 
 def natural_int(name: str, value: object) -> int:
     """Return `value` if it is an integer of at least 0, else raise `NotAllowedError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise NotAllowedError(name, value, "it must be an integer, 0 or more")
+    return _int_from(0, name, value)
+
+
+def _int_from(least: int, name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise NotAllowedError(name, value, f"it must be an integer, {least} or more")
     return value
 
 
 def odd_int(name: str, value: object) -> int:
     """Return `value` if it is a positive odd integer, else raise `NotAllowedError`."""
-    if positive_int(name, value) % 2 == 0:
+    number = positive_int(name, value)
+    if number % 2 == 0:
         raise NotAllowedError(name, value, "it must be odd (1, 3, 5, 7, ...)")
-    return int(str(value))
+    return number
 
 
 def even_int(name: str, value: object) -> int:
     """Return `value` if it is a positive even integer, else raise `OddError`."""
-    if positive_int(name, value) % 2 == 1:
+    number = positive_int(name, value)
+    if number % 2 == 1:
         raise OddError(name, value, "it must be even (2, 4, 6, ...)")
-    return int(str(value))
+    return number
 
 
 def probability(name: str, value: object) -> float:

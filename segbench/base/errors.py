@@ -59,3 +59,8 @@ def one_line(error: BaseException) -> str:
     if len(text) > LONGEST_SENTENCE:
         text = text[: LONGEST_SENTENCE - 3] + "..."
     return text if isinstance(error, ValueError | PointError) else f"{type(error).__name__}: {text}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's error, or its type where it says nothing: the rest is often a stack or a graph."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -108,14 +108,14 @@ def _batch_norm(name: str, func: Any, args: Sequence[Any]) -> Cost:
     return Cost(others=per_element * x.numel() + PER_CHANNEL * x.shape[1])
 
 
-def _layer_norm(args: Sequence[Any], result: Tensor) -> Cost:
-    affine = sum(vector is not None for vector in args[2:4])
-    return Cost(others=(STATISTICS + NORMALISE + affine) * args[0].numel())
+def _normalisation(affine_at: int) -> Callable[[Sequence[Any], Tensor], Cost]:
+    """Of layer and group norm: the affine part's two vectors, each of which may be `None`, stand at `affine_at`."""
 
+    def rule(args: Sequence[Any], result: Tensor) -> Cost:
+        affine = sum(vector is not None for vector in args[affine_at : affine_at + 2])
+        return Cost(others=(STATISTICS + NORMALISE + affine) * args[0].numel())
 
-def _group_norm(args: Sequence[Any], result: Tensor) -> Cost:
-    affine = sum(vector is not None for vector in args[1:3])
-    return Cost(others=(STATISTICS + NORMALISE + affine) * args[0].numel())
+    return rule
 
 
 def _rms_norm(args: Sequence[Any], result: Tensor) -> Cost:
@@ -156,27 +156,16 @@ def _window_sizes(before: int, after: int) -> list[int]:
 
 
 RULES: dict[str, Callable[[Sequence[Any], Tensor], Cost]] = {
-    "convolution": _convolution,
-    "_convolution": _convolution,
-    "mm": _product,
-    "bmm": _product,
-    "mv": _product,
-    "dot": _product,
-    "addmm": _added_product,
-    "baddbmm": _added_product,
-    "addmv": _added_product,
-    "native_layer_norm": _layer_norm,
-    "native_group_norm": _group_norm,
+    **dict.fromkeys(("convolution", "_convolution"), _convolution),
+    **dict.fromkeys(("mm", "bmm", "mv", "dot"), _product),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv"), _added_product),
+    "native_layer_norm": _normalisation(affine_at=2),
+    "native_group_norm": _normalisation(affine_at=1),
     "_fused_rms_norm": _rms_norm,
     "mean": _mean,
     "clamp": _clamp,
-    "max_pool2d_with_indices": _pooling(2, lambda window: window - 1),
-    "max_pool3d_with_indices": _pooling(3, lambda window: window - 1),
-    "avg_pool1d": _pooling(1, lambda window: window),
-    "avg_pool2d": _pooling(2, lambda window: window),
-    "avg_pool3d": _pooling(3, lambda window: window),
-    "_adaptive_avg_pool2d": _adaptive_pooling(2, divides=True),
-    "_adaptive_avg_pool3d": _adaptive_pooling(3, divides=True),
-    "adaptive_max_pool2d": _adaptive_pooling(2, divides=False),
-    "adaptive_max_pool3d": _adaptive_pooling(3, divides=False),
+    **{f"max_pool{n}d_with_indices": _pooling(n, lambda window: window - 1) for n in (2, 3)},
+    **{f"avg_pool{n}d": _pooling(n, lambda window: window) for n in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{n}d": _adaptive_pooling(n, divides=True) for n in (2, 3)},
+    **{f"adaptive_max_pool{n}d": _adaptive_pooling(n, divides=False) for n in (2, 3)},
 }

@@ -49,7 +49,7 @@ class FixedProtocol:
     def measure(self, makers: Sequence[Maker], device: torch.device, seed: int = 0, settling_s: float = 0) -> Result:
         """Time the steps of `makers`, the point's first and its baseline's second."""
         steps = [make() for make in makers]
-        session = Session(steps, device, random.Random(seed), inner=[1] * len(makers), settling_s=settling_s)
+        session = Session(steps, device, random.Random(seed), settling_s)
         before = contention.Usage.now()
         for _ in range(self.warmup_calls):
             session.call()
@@ -89,9 +89,9 @@ class AdaptiveProtocol:
         attempts: list[Result] = []
         for attempt in range(1 + self.retries):
             attempts.append(self._attempt(makers, device, random.Random(f"{seed}/{attempt}"), settling_s))
-            if attempts[-1].verdicts.get("steady", True) and not attempts[-1].verdicts["contended"]:
+            if all(_calmness(attempts[-1])):
                 break
-        best = max(attempts, key=lambda timed: (timed.verdicts.get("steady", True), not timed.verdicts["contended"]))
+        best = max(attempts, key=_calmness)
         best.metrics["timing/attempts"] = float(len(attempts))
         return best
 
@@ -99,7 +99,7 @@ class AdaptiveProtocol:
         self, makers: Sequence[Maker], device: torch.device, chance: random.Random, settling_s: float
     ) -> Result:
         before = contention.Usage.now()
-        session = Session([make() for make in makers], device, chance, settling_s=settling_s)
+        session = Session([make() for make in makers], device, chance, settling_s)
         sample_s, round_s = session.calibrate()
         if sample_s > self.budget_s:
             raise UnsupportedError(
@@ -136,3 +136,8 @@ class AdaptiveProtocol:
             if len(recent[0]) == window and not any(drifts(series) for series in recent):
                 return True, len(trial.batches) // trial.turn
         return False, len(trial.batches) // trial.turn
+
+
+def _calmness(timed: Result) -> tuple[bool, bool]:
+    """Whether a measurement was steady, which counts more, and whether it had the processor to itself."""
+    return timed.verdicts.get("steady", True), not timed.verdicts["contended"]

@@ -4,36 +4,25 @@ import copy
 import random
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from segbench.measure.result import Row
 from segbench.measure.session import Session
-from segbench.measure.statistics import FEWEST_SAMPLES, RatioInterval, ratio_interval, undisturbed_ms
+from segbench.measure.statistics import FEWEST_SAMPLES, ratio_interval, undisturbed_ms
 
 Step = Callable[[], Any]
 BATCH_S = 0.05
 
 
-@dataclass(frozen=True)
-class TimedPart:
-    """A part of a module: how often one step calls it, and what all its calls take."""
-
-    path: str
-    module_type: str
-    calls: int
-    latency_ms: float
-    share: RatioInterval
-    """Of the whole step's latency."""
-
-
 def part_latencies(
     step: Step, parts: dict[str, nn.Module], budget_s: float, device: torch.device, seed: int
-) -> list[TimedPart]:
+) -> list[Row]:
     """Time `parts` of a module and its whole step side by side, for about `budget_s` seconds.
 
+    A row says how often one step calls the part, what all its calls take, and their share of the whole step's latency.
     Every part is called alone, on the inputs that it gets in the step. Parts that work together can be faster or slower
     than alone (caches, fused kernels), so the shares need not add up to 1.
     """
@@ -52,16 +41,13 @@ def part_latencies(
             session.round(batch)
         batch += 1
     whole, *others = session.headlines()
-    return [
-        TimedPart(
-            path,
-            type(parts[path]).__name__,
-            len(calls[path]),
-            undisturbed_ms(series),
-            ratio_interval(series, whole, session.batches),
-        )
-        for path, series in zip(called, others, strict=True)
-    ]
+    rows = []
+    for path, series in zip(called, others, strict=True):
+        share = ratio_interval(series, whole, session.batches)
+        row = {"path": path, "module_type": type(parts[path]).__name__, "calls": len(calls[path])}
+        row |= {"latency_ms": undisturbed_ms(series), "share": share.middle}
+        rows.append(row | {"share_ci95_low": share.low, "share_ci95_high": share.high})
+    return rows
 
 
 def parts_at(module: nn.Module, depth: int, called: Collection[str]) -> dict[str, nn.Module]:

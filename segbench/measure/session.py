@@ -1,8 +1,8 @@
 """Steps that are timed side by side: calls in turns and rounds, and the series so far."""
 
+import copy
 import math
 import random
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,27 +26,20 @@ Maker = Callable[[], Step]
 class Session:
     """Steps that are timed side by side, and their series so far."""
 
-    def __init__(
-        self,
-        steps: list[Step],
-        device: torch.device,
-        chance: random.Random,
-        inner: list[int] | None = None,
-        settling_s: float = 0,
-    ) -> None:
+    def __init__(self, steps: list[Step], device: torch.device, chance: random.Random, settling_s: float = 0) -> None:
         self.clock: Clock
         self.clock, self.names = clock_for(device)
         self.device, self.chance, self.steps = device, chance, steps
-        self.inner = inner or [1] * len(steps)
         self.settling_s = settling_s
+        self.inner = [1] * len(steps)
         self.turn = 1 if len(steps) == 1 else CALLS_IN_A_TURN
         self.series: list[list[tuple[float, ...]]] = [[] for _ in steps]
         self.batches: list[int] = []
 
     def fresh(self) -> "Session":
         """The same steps without the series."""
-        other = Session(self.steps, self.device, self.chance, self.inner, self.settling_s)
-        other.turn = self.turn
+        other = copy.copy(self)
+        other.series, other.batches = [[] for _ in self.steps], []
         return other
 
     def call(self) -> None:
@@ -99,11 +92,8 @@ class Session:
     def width_percent(self) -> float:
         """The widest of the 95% intervals, of the median and of the ratio, in percent of its middle."""
         point, *baseline = self.headlines()
-        interval = median_interval(point)
-        widths = [100 * (interval.high - interval.low) / statistics.median(point)]
-        if baseline:
-            widths.append(ratio_interval(point, baseline[0], self.batches).width_percent)
-        return max(widths)
+        intervals = [median_interval(point), *(ratio_interval(point, other, self.batches) for other in baseline)]
+        return max(interval.width_percent for interval in intervals)
 
     def result(self, facts: Metrics, verdicts: dict[str, bool], before: contention.Usage) -> Result:
         """The series with their names, and as metrics `timing/...` the facts of this measurement and the evidence."""

@@ -22,10 +22,21 @@ DRIFT_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Interval:
-    """A two-sided confidence interval, in the unit of the samples."""
+    """A two-sided confidence interval, in the unit of the samples, and the estimate that it belongs to."""
 
     low: float
+    middle: float
     high: float
+
+    @property
+    def width_percent(self) -> float:
+        """Width over the middle, in percent."""
+        return 100 * (self.high - self.low) / self.middle
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the interval of a ratio leaves 1 out."""
+        return not self.low <= 1 <= self.high
 
 
 def median_interval(samples: Sequence[float] | NDArray[np.float64], level: float = 0.95) -> Interval:
@@ -39,33 +50,18 @@ def median_interval(samples: Sequence[float] | NDArray[np.float64], level: float
     values = np.asarray(samples, dtype=np.float64)
     if values.size < FEWEST_SAMPLES:
         raise ValueError(f"an interval needs at least {FEWEST_SAMPLES} samples, got {values.size}")
-    below = (values <= np.median(values)).astype(np.float64)
+    middle = float(np.median(values))
+    below = (values <= middle).astype(np.float64)
     batch = round(values.size ** (2 / 3))
     freedom = max(1.0, 1.5 * (values.size / batch - 1))
     margin = float(special.stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(_variance_of_mean(below, batch))
-    return Interval(*(float(q) for q in np.quantile(values, [max(0.0, 0.5 - margin), min(1.0, 0.5 + margin)])))
-
-
-@dataclass(frozen=True)
-class RatioInterval(Interval):
-    """The interval of a ratio, and its estimate."""
-
-    middle: float
-
-    @property
-    def width_percent(self) -> float:
-        """Width over the middle, in percent."""
-        return 100 * (self.high - self.low) / self.middle
-
-    @property
-    def distinguishable(self) -> bool:
-        """Whether the interval leaves 1 out."""
-        return not self.low <= 1 <= self.high
+    low, high = np.quantile(values, [max(0.0, 0.5 - margin), min(1.0, 0.5 + margin)])
+    return Interval(float(low), middle, float(high))
 
 
 def ratio_interval(
     point: Sequence[float], baseline: Sequence[float], batches: Sequence[int], level: float = 0.95
-) -> RatioInterval:
+) -> Interval:
     """Ratio of the latencies of series that were timed side by side, and its confidence interval.
 
     Each batch gives one value, the logarithm of the ratio of the two undisturbed latencies, the 10th percentiles of
@@ -77,9 +73,7 @@ def ratio_interval(
     groups = np.asarray(batches)
     labels = np.unique(groups)
     if labels.size < FEWEST_SAMPLES:
-        ratios = one / other
-        interval = median_interval(ratios, level)
-        return RatioInterval(interval.low, interval.high, float(np.median(ratios)))
+        return median_interval(one / other, level)
     values = np.sort([math.log(undisturbed_ms(one[groups == k]) / undisturbed_ms(other[groups == k])) for k in labels])
     n = values.size
     cut = int(TRIMMED * n)
@@ -88,10 +82,10 @@ def ratio_interval(
     winsorised = np.clip(values, values[cut], values[n - cut - 1])
     deviation = math.sqrt(float(winsorised.var(ddof=1)) * (n - 1) / (kept * (kept - 1)))
     margin = float(special.stdtrit(kept - 1, 0.5 + level / 2)) * deviation
-    return RatioInterval(math.exp(middle - margin), math.exp(middle + margin), math.exp(middle))
+    return Interval(math.exp(middle - margin), math.exp(middle), math.exp(middle + margin))
 
 
-def over_processes(values: Sequence[float], level: float = 0.95) -> RatioInterval:
+def over_processes(values: Sequence[float], level: float = 0.95) -> Interval:
     """Geometric mean of what fresh processes gave, one positive value each, and its interval (Student's t).
 
     Processes differ in more than the calls within one show: addresses, page colours, thread placement. The spread
@@ -102,7 +96,7 @@ def over_processes(values: Sequence[float], level: float = 0.95) -> RatioInterva
         raise ValueError(f"an interval over processes needs at least {FEWEST_PROCESSES}, got {logs.size}")
     middle = float(logs.mean())
     margin = float(special.stdtrit(logs.size - 1, 0.5 + level / 2)) * float(logs.std(ddof=1)) / math.sqrt(logs.size)
-    return RatioInterval(math.exp(middle - margin), math.exp(middle + margin), math.exp(middle))
+    return Interval(math.exp(middle - margin), math.exp(middle), math.exp(middle + margin))
 
 
 def undisturbed_ms(latencies_ms: Sequence[float] | NDArray[np.float64]) -> float:
@@ -116,10 +110,8 @@ def drifts(samples: Sequence[float]) -> bool:
     third = values.size // 3
     if third < FEWEST_SAMPLES:
         return False
-    first, last = values[:third], values[-third:]
-    one, two = median_interval(first, DRIFT_LEVEL), median_interval(last, DRIFT_LEVEL)
-    shift = abs(float(np.median(last)) / float(np.median(first)) - 1)
-    return shift > DRIFT_SHARE and (one.high < two.low or two.high < one.low)
+    first, last = (median_interval(part, DRIFT_LEVEL) for part in (values[:third], values[-third:]))
+    return abs(last.middle / first.middle - 1) > DRIFT_SHARE and (first.high < last.low or last.high < first.low)
 
 
 def _variance_of_mean(values: NDArray[np.float64], batch: int) -> float:
@@ -137,21 +129,8 @@ def summary(name: str, samples_ms: Sequence[float]) -> dict[str, float]:
     """Metrics of a latency series in milliseconds, by their names in the record: `name`/median and so on."""
     values = np.asarray(samples_ms, dtype=np.float64)
     interval = median_interval(values)
-    percentiles = np.percentile(values, [5, 25, 75, 95, 99])
-    p5, p25, p75, p95, p99 = (float(p) for p in percentiles)
-    found = {
-        "median": float(np.median(values)),
-        "ci95_low": interval.low,
-        "ci95_high": interval.high,
-        "mean": float(values.mean()),
-        "std": float(values.std(ddof=1)),
-        "min": float(values.min()),
-        "p5": p5,
-        "p25": p25,
-        "p75": p75,
-        "p95": p95,
-        "p99": p99,
-        "iqr": p75 - p25,
-        "n": float(values.size),
-    }
+    found = {"median": interval.middle, "ci95_low": interval.low, "ci95_high": interval.high}
+    found |= {"mean": float(values.mean()), "std": float(values.std(ddof=1)), "min": float(values.min())}
+    found |= {f"p{share}": float(np.percentile(values, share)) for share in (5, 25, 75, 95, 99)}
+    found |= {"iqr": found["p75"] - found["p25"], "n": float(values.size)}
     return {f"{name}/{statistic}": value for statistic, value in found.items()}

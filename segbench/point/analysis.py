@@ -1,17 +1,21 @@
 """analysis=full: operators, modules, counts, working sets, the roofline, and timed parts, beside a point's metrics."""
 
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import ClassVar
+
+from torch import Tensor, nn
 
 from segbench.base.checks import positive_int, positive_number
 from segbench.base.errors import NotAllowedError
 from segbench.measure.analytic import bound
 from segbench.measure.ceilings import Ceilings, ceilings
 from segbench.measure.machine import Machine
-from segbench.measure.operators import Operator, Trace
-from segbench.measure.parts import TimedPart, part_latencies, parts_at
+from segbench.measure.macs_thop import macs_thop_by_module
+from segbench.measure.operators import ModuleCall, Operator, Trace
+from segbench.measure.parameters import parameter_count
+from segbench.measure.parts import part_latencies, parts_at
 from segbench.measure.result import Metrics, Result, Row
-from segbench.point.analysis_tables import count_rows, kinds, module_rows, shape_text
 from segbench.point.task import Task
 from segbench.step.placed import Placed
 
@@ -58,13 +62,12 @@ class FullAnalysis:
         for row in operators:
             row["peak"] = row["index"] == trace.peak_operator
         parts = parts_at(placed.module, self.depth, {call.path for call in trace.calls})
-        timed = part_latencies(placed.step(), parts, self.components_budget_s, device, task.seed)
         tables = {
             "operators": operators,
-            "kinds": kinds(operators),
+            "kinds": kind_rows(operators),
             "modules": module_rows(trace, placed.module),
             "counts": count_rows(trace, placed.module, placed.input),
-            "components": [_part_row(part) for part in timed],
+            "components": part_latencies(placed.step(), parts, self.components_budget_s, device, task.seed),
         }
         attainable_ms = sum(row["attainable_ms"] for row in operators)
         metrics = _roofline(trace, latency_ms, attainable_ms, limits) | _cache_sizes(machine)
@@ -112,13 +115,91 @@ def _cache_sizes(machine: Machine) -> Metrics:
     return {f"machine/{name}": float(size) for name in names if (size := getattr(machine, name)) is not None}
 
 
-def _part_row(part: TimedPart) -> Row:
-    return {
-        "path": part.path,
-        "module_type": part.module_type,
-        "calls": part.calls,
-        "latency_ms": part.latency_ms,
-        "share": part.share.middle,
-        "share_ci95_low": part.share.low,
-        "share_ci95_high": part.share.high,
-    }
+def kind_rows(operators: list[Row]) -> list[Row]:
+    """Operators of the same name together, the most FLOPs first."""
+    kinds: dict[str, list[Row]] = defaultdict(list)
+    for row in operators:
+        kinds[row["operator"]].append(row)
+    found = [
+        {
+            "operator": name,
+            "calls": len(rows),
+            "flops": sum(row["flops"] or 0 for row in rows),
+            "product_flops": sum(row["product_flops"] for row in rows),
+            "bytes_moved": sum(row["working_set_bytes"] for row in rows),
+            "counted": int(all(row["flops"] is not None for row in rows)),
+        }
+        for name, rows in kinds.items()
+    ]
+    return sorted(found, key=lambda kind: (-kind["flops"], -kind["bytes_moved"]))
+
+
+def module_rows(trace: Trace, module: nn.Module) -> list[Row]:
+    """Every module that ran, in the order of its first call: what happened in it and below it, over all its calls."""
+    parameters = {name: parameter_count(child) for name, child in module.named_modules()}
+    calls: dict[str, list[ModuleCall]] = defaultdict(list)
+    for call in sorted(trace.calls, key=lambda call: (call.first, -call.last)):
+        calls[call.path].append(call)
+    rows = []
+    for path, found in calls.items():
+        inside = [operator for call in found for operator in trace.operators[call.first : call.last]]
+        rows.append(
+            {
+                "path": path,
+                "module_type": found[0].module_type,
+                "calls": len(found),
+                "parameters": parameters.get(path, 0),
+                "output_shape": shape_text(found[0].output_shape),
+                "output_bytes": found[0].output_bytes,
+                "flops": sum(operator.flops or 0 for operator in inside),
+                "product_flops": sum(operator.product_flops for operator in inside),
+                "bytes_moved": sum(operator.working_set_bytes for operator in inside),
+                "peak_live_bytes": max((operator.live_after_bytes for operator in inside), default=0),
+            }
+        )
+    return rows
+
+
+def count_rows(trace: Trace, module: nn.Module, x: Tensor) -> list[Row]:
+    """The three counts side by side by the type of the innermost module, and why they differ.
+
+    The types' `macs_thop`, `flops_torch` and `flops_audited` add up to the three metrics.
+    """
+    types = {name: type(child).__name__ for name, child in module.named_modules()}
+    thop: dict[str, float] = defaultdict(float)
+    for path, macs in macs_thop_by_module(module, x).items():
+        thop[types[path]] += macs
+    torch_flops, audited = Counter[str](), Counter[str]()
+    for operator in trace.operators:
+        torch_flops[operator.module_type] += operator.product_flops
+        audited[operator.module_type] += operator.flops or 0
+    names = sorted({*torch_flops, *audited, *(name for name, macs in thop.items() if macs)})
+    rows = [
+        {
+            "module_type": name,
+            "macs_thop": thop[name],
+            "flops_torch": torch_flops[name],
+            "flops_audited": audited[name],
+            "note": _why(thop[name], torch_flops[name], audited[name]),
+        }
+        for name in names
+    ]
+    return sorted(rows, key=lambda row: -row["flops_audited"])
+
+
+def _why(thop: float, products: int, audited: int) -> str:
+    """Why the counts of a type differ, in words."""
+    macs = products / 2
+    notes = []
+    if thop < macs:
+        notes.append("thop does not see these products" if not thop else "thop misses some products")
+    elif thop > macs:
+        notes.append("thop counts what is no product" if not macs else "thop counts more than the products")
+    if audited > products:
+        notes.append("torch leaves out what is no product")
+    return "; ".join(notes)
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as tables show it: 1x64x32x32."""
+    return "x".join(map(str, shape))

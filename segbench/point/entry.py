@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -73,7 +72,7 @@ def understand(
     return Request(overrides, parameters, resolved, hashes)
 
 
-def measure_point(request: Request, folder: Path, launcher: str = "basic") -> tuple[Record, Attempt]:
+def measure_point(request: Request, launcher: str = "basic") -> tuple[Record, Attempt]:
     """Measure one point; whatever goes wrong ends in the record's status and reason, and as a traceback."""
     config = request.config
     started, clock = now(), time.perf_counter()

@@ -6,7 +6,6 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 import segbench
 from segbench.measure.machine import SIMD, cpu_facts
+from segbench.point.identity import version
 from segbench.step.device import usable_processors
 
 PACKAGES = ("torch", "numpy", "thop", "timm", "hydra-core", "omegaconf", "mlflow", "pandas")
@@ -54,7 +54,7 @@ def _software() -> dict[str, Any]:
         "segbench": segbench.__version__,
         **commit(Path(segbench.__file__).parent),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
     }
 
 
@@ -88,13 +88,6 @@ def _accelerator(index: int) -> dict[str, Any]:
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def commit(folder: Path) -> dict[str, Any]:

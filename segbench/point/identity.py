@@ -68,12 +68,12 @@ def recipe(overrides: Sequence[str], sources: Sources) -> str | None:
     if files is None or not sources.known or any("${" in override for override in asked):
         return None
     limited = any(key_of(override) == TIMEOUT and value_of(override) is not None for override in overrides)
-    return digest([asked, limited, files, sources.name, metadata.version("hydra-core")])
+    return digest([asked, limited, files, sources.name, version("hydra-core")])
 
 
 def software_hash() -> str:
     """Hash of the versions of all that computes, and of what the environment sets of it; CUDA's is the machine's."""
-    versions = {name: _version(name) for name in BACKENDS}
+    versions = {name: version(name) for name in BACKENDS}
     settings = {name: os.environ[name] for name in SETTINGS if name in os.environ}
     return digest({"python": sys.version, **versions, **settings})
 
@@ -95,12 +95,9 @@ def code_version(targets: tuple[str, ...]) -> str:
     own = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] not in NOT_MEASURING]
     others = [path for target in targets for path in _sources_of(target)]
     tops = {target.partition(".")[0] for target in targets}
-    installed = {top: _version(top) for top in sorted(tops) if top.isidentifier()}
-    return digest([_content(package, own), [path.name + _hash(path) for path in others], installed])
-
-
-def _content(folder: Path, paths: Sequence[Path]) -> dict[str, str]:
-    return {str(path.relative_to(folder)): _hash(path) for path in sorted(paths)}
+    installed = {top: version(top) for top in sorted(tops) if top.isidentifier()}
+    content = {str(path.relative_to(package)): _hash(path) for path in sorted(own)}
+    return digest([content, [path.name + _hash(path) for path in others], installed])
 
 
 def _hash(path: Path) -> str:
@@ -158,7 +155,8 @@ def _configuration_files(sources: tuple[str, ...]) -> dict[str, str] | None:
 
 
 @lru_cache
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The version of an installed package; `None` where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,7 +1,7 @@
-"""A call in a process of its own: whatever happens to it, the caller is told and goes on.
+"""A call in a process of its own: a module that crashes, hangs or fills the memory ends that process, not the sweep.
 
-The process is forked from a server that has imported the heavy libraries once, so that a start costs a fork. The result
-comes back through a pipe, whole or not at all, and the caller sleeps meanwhile.
+The process is forked from a server that has imported PyTorch once, because importing it takes seconds. The result comes
+back through a pipe, on which the caller sleeps meanwhile: it takes no processor time from what is measured.
 """
 
 import multiprocessing
@@ -20,27 +20,20 @@ from segbench.base.errors import PointTimeoutError, ProcessDiedError
 
 R = TypeVar("R")
 PRELOADED = ("segbench.point.preload",)
-SIGNALS = {
-    signal.SIGSEGV: "a segmentation fault",
-    signal.SIGABRT: "an abort",
-    signal.SIGBUS: "a bus error",
-    signal.SIGFPE: "an arithmetic fault",
-    signal.SIGILL: "an illegal instruction",
-}
 
 
 def in_fresh_process(call: Callable[[], R], timeout_s: float | None = None) -> R:
     """Make `call` in a process of its own and return what it returns; both must be picklable.
 
-    Raises `ProcessDiedError` where the process ended without a result, and else what the call raised. After `timeout_s`
-    the process is killed with all that it started, and `PointTimeoutError` is raised.
+    What the call raises is raised here. `ProcessDiedError` says how a process ended that gave no result. A process that
+    takes longer than `timeout_s` is killed with all that it started, and `PointTimeoutError` is raised.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(theirs, call), daemon=True)
     kills = _out_of_memory_kills()
-    with _interrupts_ignored():  # the server inherits it: while it loads, Ctrl-C is for its caller alone
+    with _interrupts_ignored():  # Ctrl-C reaches all processes of the terminal: a server that still loads would crash
         forkserver.ensure_running()
     process.start()
     theirs.close()
@@ -61,7 +54,7 @@ def in_fresh_process(call: Callable[[], R], timeout_s: float | None = None) -> R
 
 
 def _end(process: BaseProcess) -> None:
-    """Let a process end by itself for a second, then kill it, and whatever it has started and left behind."""
+    """Give a process a second to end by itself, then kill it and every process that it has started."""
     process.join(1)
     group = process.pid
     assert group is not None
@@ -73,6 +66,7 @@ def _end(process: BaseProcess) -> None:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C in this process, and for good in those that it starts meanwhile."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
@@ -84,7 +78,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _serve(connection: Connection, call: Callable[[], Any]) -> None:
-    """Call and send the result. Ctrl-C is ignored: the caller takes it, and when the caller ends, this process ends."""
+    """Call and send the result. Ctrl-C is ignored here: it ends the caller, and this process ends with the caller."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)
     threading.Thread(target=_end_with_caller, daemon=True).start()
@@ -106,18 +100,14 @@ def _end_with_caller() -> None:
 
 
 def _how(exit_code: int | None, out_of_memory: bool) -> str:
-    """How a process ended, in one sentence."""
+    """How a process ended, in one sentence; `out_of_memory` says that the system killed processes meanwhile."""
     if exit_code is None or exit_code >= 0:
         return f"its process ended by itself, with exit code {exit_code}, before it had a result"
-    try:
-        name = signal.Signals(-exit_code).name
-    except ValueError:  # a real-time signal
-        return f"its process was killed (signal {-exit_code})"
-    if -exit_code == signal.SIGKILL and out_of_memory:
-        return f"its process was killed ({name}) while the system was killing processes because memory ran out"
-    if -exit_code in SIGNALS:
-        return f"its process crashed: {SIGNALS[signal.Signals(-exit_code)]} ({name})"
-    return f"its process was killed ({name})"
+    number = -exit_code
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    how = f"its process was killed ({name}: {signal.strsignal(number)})"
+    killed_for_memory = number == signal.SIGKILL and out_of_memory
+    return f"{how} while the system was killing processes because memory ran out" if killed_for_memory else how
 
 
 def _out_of_memory_kills() -> int:

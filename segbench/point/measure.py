@@ -10,13 +10,12 @@ from torch import nn
 
 from segbench.base.errors import GateError, UnsupportedError
 from segbench.blocks.deploy import has_deploy_form
-from segbench.measure.cuda_memory import cuda_peak_bytes
 from segbench.measure.flops_torch import flops_torch
 from segbench.measure.latency import SETTLING_S
 from segbench.measure.macs_thop import macs_thop
+from segbench.measure.memory import cuda_peak_bytes, peak_rss_delta_bytes
 from segbench.measure.operators import Trace
 from segbench.measure.parameters import buffer_bytes, parameter_bytes, parameter_count, saved_bytes
-from segbench.measure.process_memory import peak_rss_delta_bytes
 from segbench.measure.result import Metrics, Result
 from segbench.measure.trace import trace_step
 from segbench.point.gate import forms_agree, verified

@@ -1,8 +1,7 @@
 """Other segbench processes that measure on the same processors of this machine: wait for them, or count them.
 
-Every process that measures keeps a small file in a common folder for temporary files: who it is, its processors, since
-when. A file whose process has ended counts for nothing. A process that arrives while another measures leaves its file
-there when it is done, so that the other finds out at its own end that somebody was there.
+Every process that measures keeps a file in a folder that all processes share: who it is and its processors. One that
+starts beside others (`neighbours=mark`) adds itself to their files, because it may have ended before they look.
 """
 
 import json
@@ -14,7 +13,6 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from filelock import FileLock
@@ -25,8 +23,6 @@ from segbench.base.processes import is_alive, this_process
 log = logging.getLogger(__name__)
 MODES = ("wait", "mark")
 LOOK_EVERY_S = 0.1
-KEPT_S = 3600.0
-"""How long files stay whose measurement is over."""
 
 
 class Neighbours:
@@ -41,7 +37,7 @@ class Neighbours:
         self.folder = folder or Path(tempfile.gettempdir()) / "segbench"
         self.met = 0
         self._file = self.folder / f"{os.getpid()}.json"
-        self._entry: dict[str, Any] = {}
+        self._entered = False
 
     def __enter__(self) -> Self:
         try:
@@ -50,27 +46,19 @@ class Neighbours:
             while present := self._enter():
                 if not told:
                     pids = ", ".join(str(entry["pid"]) for entry in present)
-                    print(
-                        f"segbench: waiting for process {pids}, which measures on the same processors", file=sys.stderr
-                    )
+                    message = f"segbench: waiting for process {pids}, which measures on the same processors"
+                    print(message, file=sys.stderr)
                 told = True
                 time.sleep(LOOK_EVERY_S)
         except OSError as error:
             log.warning("neighbours are not looked for: %s", error)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self._entry:
-            return
-        with suppress(OSError), self._lock():
-            arrived = [entry for entry in self._others() if entry["began"] >= self._entry["began"]]
-            if self.met:
-                self._write(ended=time.time())
-            else:
-                self._file.unlink(missing_ok=True)
-            self.met += len(arrived)
+    def __exit__(self, *_: object) -> None:
+        if self._entered:
+            with suppress(OSError, ValueError, KeyError, TypeError), self._lock():
+                self.met += int(json.loads(self._file.read_text())["met"])
+                self._file.unlink()
 
     def _open_folder(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -82,32 +70,30 @@ class Neighbours:
     def _enter(self) -> list[dict[str, Any]]:
         """Write this process's file, unless there is somebody to wait for: those are returned."""
         with self._lock():
-            present = [entry for entry in self._others() if "ended" not in entry and is_alive(entry)]
+            present = self._others()
             if present and self.mode == "wait":
-                return present
-            self.met = len(present)
-            self._write(**this_process(), processors=sorted(self.processors), began=time.time())
+                return list(present.values())
+            for path, entry in present.items():
+                with suppress(OSError), path.open("r+") as file:  # the system forbids "w" in files of other users
+                    file.write(json.dumps({**entry, "met": entry["met"] + 1}))
+            self._file.write_text(json.dumps({**this_process(), "processors": sorted(self.processors), "met": 0}))
+            self._file.chmod(0o666)  # processes of other users add themselves
+            self.met, self._entered = len(present), True
             return []
-
-    def _write(self, **entry: Any) -> None:
-        """Add to this process's file. Nobody reads meanwhile, and nobody needs it after a crash: it is not synced."""
-        self._entry |= entry
-        self._file.write_text(json.dumps(self._entry))
 
     def _lock(self) -> FileLock:
         return FileLock(self.folder / "lock", mode=0o666)
 
-    def _others(self) -> list[dict[str, Any]]:
-        """The files of others that compute, or computed, on one of our processors; old ones are deleted."""
-        found = []
+    def _others(self) -> dict[Path, dict[str, Any]]:
+        """The files of others that measure on one of our processors; those of processes that have ended are deleted."""
+        found = {}
         for path in self.folder.glob("*.json"):
-            if path == self._file:
-                continue
-            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # not a file of ours
+            with suppress(OSError, ValueError, KeyError, TypeError):  # not a file of ours
                 entry = json.loads(path.read_text())
-                if self.processors & set(entry["processors"]):
-                    found.append({"pid": int(entry["pid"]), **entry, "began": float(entry["began"])})
-                over = "ended" in entry or not is_alive(entry)
-                if over and time.time() - path.stat().st_mtime > KEPT_S:
+                entry |= {"pid": int(entry["pid"]), "met": int(entry["met"])}
+                shared = self.processors & set(entry["processors"])
+                if not is_alive(entry):
                     path.unlink()
+                elif shared and path != self._file:
+                    found[path] = entry
         return found

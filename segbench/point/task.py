@@ -22,7 +22,6 @@ from segbench.measure.machine import MachineSettings
 from segbench.measure.operators import Trace
 from segbench.measure.result import Result
 from segbench.step.device import Device
-from segbench.step.inputs import make_input
 from segbench.step.placed import FORMS, Engine, Placed, Step
 from segbench.step.precision import Precision
 from segbench.step.training import Inference, TrainStep, without_dropout
@@ -126,6 +125,20 @@ def build_module(model: Mapping[str, Any], seed: int) -> nn.Module:
         module = instantiated({"model": model})["model"]
     assert isinstance(module, nn.Module)
     return module.eval()
+
+
+def make_input(shape: Sequence[int], batch_size: int, seed: int) -> Tensor:
+    """Standard-normal float32 input of shape (batch_size, *shape), the same for the same seed.
+
+    Raises `NotAllowedError` for a size below 1.
+    """
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
+        raise NotAllowedError("input.shape", shape, "it must list sizes, like [3,256,256]")
+    positive_int("batch_size", batch_size)
+    natural_int("seed", seed)
+    sizes = [positive_int(f"input.shape[{axis}]", size) for axis, size in enumerate(shape)]
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch_size, *sizes, generator=generator)
 
 
 def task_of(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> Task:

@@ -5,21 +5,18 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from segbench.base.checks import one_of
-from segbench.base.errors import GateError, UnsupportedError
+from segbench.base.errors import GateError, UnsupportedError, first_line
 from segbench.step.device import synchronise
 from segbench.step.placed import Execution, Placed, Step, at_other_addresses
 
-NAMES = {
-    "default": "compile",
-    "reduce-overhead": "compile_reduce_overhead",
-    "max-autotune": "compile_max_autotune",
-}
+NAMES = {"default": "compile", "reduce-overhead": "compile_reduce_overhead", "max-autotune": "compile_max_autotune"}
 """PyTorch's modes, and what they are called here."""
 
 
@@ -44,33 +41,32 @@ class Compiled:
             )
         module = self._compiled(placed.module)
         step = replace(placed, module=module).step()
-        before = _compilations()
-        start = time.perf_counter()
+        before, start = _compilations(), time.perf_counter()
         try:
             step()
         except TorchDynamoException as error:
-            raise UnsupportedError(f"execution={name}: {str(error).strip().splitlines()[0]}") from error
+            raise UnsupportedError(f"execution={name}: {first_line(error)}") from error
         synchronise(placed.input.device)
-        seconds = time.perf_counter() - start
+        facts = {"first_call/seconds": time.perf_counter() - start}
         after = _compilations()
-        facts = {"first_call/seconds": seconds, **{name: after[name] - before[name] for name in after}}
         if not after["first_call/graphs"]:  # counted since the point began: its baseline may use the same code
             raise UnsupportedError(f"execution={name}: nothing of the module could be compiled{_why_broken()}")
-
-        copied = placed.training is None and placed.is_small() and self._copies_share_code(placed)
-
-        def fresh_step() -> Step:
-            """The same code on a copy of module and input; a training step stays where it is."""
-            if placed.training is not None:
-                return step
-            with at_other_addresses():
-                other = self._compiled(copy.deepcopy(placed.module)) if copied else module
-                return replace(placed, module=other, input=placed.input.clone()).step()
-
+        facts |= {fact: after[fact] - before[fact] for fact in after}
+        if placed.training:
+            return Execution(step, lambda: step, output=step, facts=facts, start_check=_check_for_compilation)
+        fresh_step = partial(self._fresh_step, placed, module, copies=self._copies(placed))
         return Execution(step, fresh_step, output=step, facts=facts, start_check=_check_for_compilation)
 
-    def _copies_share_code(self, placed: Placed) -> bool:
-        """Whether a copy of the module runs the code that was compiled for it."""
+    def _fresh_step(self, placed: Placed, module: nn.Module, copies: bool) -> Step:
+        """The same code on a copy of the input, and of the module where `copies`."""
+        with at_other_addresses():
+            other = self._compiled(copy.deepcopy(placed.module)) if copies else module
+            return replace(placed, module=other, input=placed.input.clone()).step()
+
+    def _copies(self, placed: Placed) -> bool:
+        """Whether the module is copied for every batch: it is small, and a copy runs the code that was compiled."""
+        if not placed.is_small():
+            return False
         check = _check_for_compilation()
         try:
             replace(placed, module=self._compiled(copy.deepcopy(placed.module))).step()()
@@ -83,10 +79,15 @@ class Compiled:
         return torch.compile(module, mode=self.mode, dynamic=False)
 
 
-def _compilations() -> dict[str, float]:
-    """What was compiled since this point began."""
+def _counters() -> Any:
+    """The compiler's own counters since this point began; importing it takes seconds."""
     from torch._dynamo.utils import counters
 
+    return counters
+
+
+def _compilations() -> dict[str, float]:
+    counters = _counters()
     return {
         "first_call/cache_hits": float(counters["inductor"]["fxgraph_cache_hit"]),
         "first_call/cache_misses": float(counters["inductor"]["fxgraph_cache_miss"]),
@@ -97,20 +98,16 @@ def _compilations() -> dict[str, float]:
 
 def _why_broken() -> str:
     """The compiler's own reason for its first graph break, as the end of a sentence."""
-    from torch._dynamo.utils import counters
-
-    reasons = [str(reason).strip().splitlines()[0] for reason in counters["graph_break"]]
+    reasons = [str(reason).strip().splitlines()[0] for reason in _counters()["graph_break"]]
     return f": {reasons[0]}" if reasons else ""
 
 
 def _check_for_compilation() -> Callable[[], None]:
     """From now on nothing must be compiled; the result raises `GateError` where something was."""
-    from torch._dynamo.utils import counters
-
-    frames = counters["frames"]["total"]
+    frames = _counters()["frames"]["total"]
 
     def check() -> None:
-        if counters["frames"]["total"] != frames:
+        if _counters()["frames"]["total"] != frames:
             raise GateError("it was compiled again while it was timed: the samples would mix two programs")
 
     return check

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import psutil
 import torch
+from torch import nn
 
 from segbench.base.checks import boolean, natural_int, one_of, positive_int
 from segbench.base.errors import NotAllowedError, UnsupportedError
@@ -108,15 +109,11 @@ def usable_processors() -> list[int]:
     return sorted(_STARTED_ON)
 
 
+@lru_cache(maxsize=1)
 def physical_cores() -> int:
     """Physical cores that this process may use, at least 1."""
     usable = len(_STARTED_ON)
-    return max(1, min(usable, _cores_of_the_machine() or usable))
-
-
-@lru_cache(maxsize=1)
-def _cores_of_the_machine() -> int | None:
-    return psutil.cpu_count(logical=False)
+    return max(1, min(usable, psutil.cpu_count(logical=False) or usable))
 
 
 def _check_processors(processors: Sequence[int]) -> None:
@@ -152,28 +149,39 @@ def keep_freed_memory() -> bool:
 
 
 def forget_earlier_points() -> None:
-    """Reset what an earlier point of this process may have left: modules and compiled code; see `Device.apply`."""
-    _collect_garbage()
+    """Free the modules and the compiled code that earlier points of this process left; see also `Device.apply`."""
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()
         sys.modules["torch._dynamo"].utils.counters.clear()
+    _collect_garbage()
 
 
 def _collect_garbage() -> None:
-    """Free modules in reference cycles.
+    """Free modules in reference cycles, and hide the libraries from later collections.
 
-    The collector looks at every object, a quarter of a second long once PyTorch's compiler is loaded. What the first
-    points have loaded stays anyway: it is taken out of the collector's sight, and later calls take a few milliseconds.
+    The collector looks at every object. Once PyTorch's compiler is loaded there are half a million, which take it 0.3
+    to 1 s before every point; without them it takes less than a millisecond. The first two points load the libraries,
+    so the first two calls freeze what is there. A frozen object is never looked at again: while a module of an earlier
+    point is alive nothing is frozen, because it could not be freed later.
     """
     global _collections  # how often is a fact of the process
     gc.collect()
-    if _collections < CALLS_THAT_LOAD_LIBRARIES:
+    if _collections < CALLS_THAT_LOAD_LIBRARIES and not _a_module_is_alive():
         gc.freeze()
         atexit.register(gc.unfreeze)
     _collections += 1
 
 
 _collections = 0
+
+
+def _a_module_is_alive() -> bool:
+    """Whether there is a module that is not the compiler's own graph.
+
+    Of each object its `type` is asked: asking for its `__class__` may import what a lazy object stands for.
+    """
+    types = {type(each) for each in gc.get_objects()}
+    return any(issubclass(each, nn.Module) and not issubclass(each, torch.fx.GraphModule) for each in types)
 
 
 def synchronise(device: torch.device) -> None:

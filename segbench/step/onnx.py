@@ -6,24 +6,18 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 
-from segbench.base.errors import UnsupportedError
+from segbench.base.errors import UnsupportedError, first_line
 from segbench.step.placed import Execution, Placed, Step, at_other_addresses
 
 RELOADED_WITHIN_S = 0.1
 """A module that a runtime loads faster is loaded anew for every batch of samples."""
 Loaded = TypeVar("Loaded")
-
-
-class Bound(NamedTuple):
-    """A loaded module with an input and outputs of its own: the step, and what gives its results as tensors."""
-
-    step: Step
-    output: Callable[[], list[torch.Tensor]]
+Bound: TypeAlias = tuple[Step, Callable[[], list[torch.Tensor]]]
+"""A loaded module with an input and outputs of its own: the step, and what gives its results as tensors."""
 
 
 def runtime_execution(
@@ -42,17 +36,17 @@ def runtime_execution(
     def fresh_step() -> Step:
         """Loaded anew where that is quick, and in any case with input and outputs at other addresses."""
         with at_other_addresses():
-            return bind(load() if loading_s < RELOADED_WITHIN_S else loaded).step
+            return bind(load() if loading_s < RELOADED_WITHIN_S else loaded)[0]
 
     return Execution(step, fresh_step, output, facts, tolerance, own_threads=True)
 
 
-def export(placed: Placed, execution: str, path: Path) -> None:
-    """Write the module as ONNX with this input's shape; float32 only.
+def export(placed: Placed, execution: str) -> bytes:
+    """The module as ONNX with this input's shape; float32 only.
 
     Raises `UnsupportedError` with the exporter's own reason where it cannot.
     """
-    require_float32(placed, execution)
+    _require_exportable(placed, execution)
     try:
         import onnxscript  # noqa: F401  # what the exporter needs
     except ImportError as error:
@@ -64,14 +58,14 @@ def export(placed: Placed, execution: str, path: Path) -> None:
             cause: BaseException = error
             while cause.__cause__:
                 cause = cause.__cause__
-            reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-            raise UnsupportedError(f"execution={execution}: the module cannot be exported: {reason}") from error
+            raise UnsupportedError(
+                f"execution={execution}: the module cannot be exported: {first_line(cause)}"
+            ) from error
     assert program is not None
-    program.save(str(path))
+    return bytes(program.model_proto.SerializeToString())
 
 
-def require_float32(placed: Placed, execution: str) -> None:
-    """Raise `UnsupportedError` for another precision than float32."""
+def _require_exportable(placed: Placed, execution: str) -> None:
     inference_step(placed, execution)
     if not placed.input.is_contiguous():
         raise UnsupportedError(

@@ -2,18 +2,17 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from segbench.base.checks import one_of, positive_number
-from segbench.base.errors import UnsupportedError
+from segbench.base.errors import UnsupportedError, first_line
 from segbench.step.onnx import Bound, export, missing, runtime_execution
 from segbench.step.placed import Execution, Placed
 
@@ -46,12 +45,9 @@ class OnnxRuntime:
         except ImportError as error:
             raise missing(name, "onnx", error) from error
         started_s = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "module.onnx"
-            export(placed, name, path)
-            if self.quantisation != "none":
-                path = self._quantised(path, placed, name)
-            model = path.read_bytes()
+        model = export(placed, name)
+        if self.quantisation != "none":
+            model = self._quantised(model, placed, name)
         return runtime_execution(
             load=lambda: self._session(onnxruntime, model, placed, name),
             bind=lambda session: _bound(onnxruntime, session, placed),
@@ -72,69 +68,36 @@ class OnnxRuntime:
         try:
             return onnxruntime.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # its exceptions have no common base
-            raise UnsupportedError(f"execution={name}: {str(error).splitlines()[0]}") from error
+            raise UnsupportedError(f"execution={name}: {first_line(error)}") from error
 
-    def _quantised(self, path: Path, placed: Placed, name: str) -> Path:
+    def _quantised(self, exported: bytes, placed: Placed, name: str) -> bytes:
+        import onnx
         from onnxruntime import quantization
 
-        prepared, quantised = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
-        try:
-            quantization.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-            _forget_shapes(prepared)
-            if self.quantisation == "dynamic":  # its convolutions take unsigned weights only
-                unsigned = quantization.QuantType.QUInt8
-                quantization.quantize_dynamic(str(prepared), str(quantised), weight_type=unsigned)
-            else:
-                inputs = _calibration(quantization, placed, _input_name(prepared))
-                quantization.quantize_static(str(prepared), str(quantised), inputs)
-        except Exception as error:  # its exceptions have no common base
-            raise UnsupportedError(f"execution={name}: it cannot be quantised: {str(error).splitlines()[0]}") from error
-        if not _quantised_operators(quantised):
-            raise UnsupportedError(f"execution={name}: the module has no operator that can be quantised")
-        return quantised
+        with tempfile.TemporaryDirectory() as folder:
+            path, prepared, quantised = (Path(folder) / file for file in ("module.onnx", "prepared.onnx", "int8.onnx"))
+            path.write_bytes(exported)
+            try:
+                quantization.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+                model = onnx.load(prepared)
+                del model.graph.value_info[:]  # shapes by the exporter: the quantiser would infer others for some
+                if self.quantisation == "dynamic":  # its convolutions take unsigned weights only
+                    quantization.quantize_dynamic(model, quantised, weight_type=quantization.QuantType.QUInt8)
+                else:
+                    quantization.quantize_static(model, quantised, _calibration(model.graph.input[0].name, placed))
+            except Exception as error:  # its exceptions have no common base
+                raise UnsupportedError(f"execution={name}: it cannot be quantised: {first_line(error)}") from error
+            operators = [node.op_type for node in onnx.load(quantised).graph.node]
+            if not any("Quantize" in operator or operator.endswith("Integer") for operator in operators):
+                raise UnsupportedError(f"execution={name}: the module has no operator that can be quantised")
+            return quantised.read_bytes()
 
 
-def _quantised_operators(path: Path) -> int:
-    """Operators that convert to integers or compute in them."""
-    import onnx
-
-    nodes = onnx.load(str(path)).graph.node
-    return sum("Quantize" in node.op_type or node.op_type.endswith("Integer") for node in nodes)
-
-
-def _forget_shapes(path: Path) -> None:
-    """Take out the shapes of inner values that the exporter wrote: the quantiser's own inference contradicts some."""
-    import onnx
-
-    model = onnx.load(str(path))
-    del model.graph.value_info[:]
-    onnx.save(model, str(path))
-
-
-def _input_name(path: Path) -> str:
-    import onnx
-
-    return str(onnx.load(str(path)).graph.input[0].name)
-
-
-def _calibration(quantization: Any, placed: Placed, name: str) -> Any:
+def _calibration(name: str, placed: Placed) -> SimpleNamespace:
     """Seeded normal inputs of the right shape; the point's own is not among them, because the gate looks at that."""
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # untyped library
-        def __init__(self) -> None:
-            self.inputs: Iterator[NDArray[np.float32]] = iter(_calibration_inputs(placed))
-
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            x = next(self.inputs, None)
-            return None if x is None else {name: x}
-
-    return Reader()
-
-
-def _calibration_inputs(placed: Placed) -> Iterator[NDArray[np.float32]]:
-    random = np.random.default_rng(0)
-    for _ in range(CALIBRATION_INPUTS):
-        yield random.standard_normal(tuple(placed.input.shape), dtype=np.float32)
+    random, shape = np.random.default_rng(0), tuple(placed.input.shape)
+    inputs = ({name: random.standard_normal(shape, dtype=np.float32)} for _ in range(CALIBRATION_INPUTS))
+    return SimpleNamespace(get_next=lambda: next(inputs, None))
 
 
 def _bound(onnxruntime: Any, session: Any, placed: Placed) -> Bound:
@@ -154,4 +117,4 @@ def _bound(onnxruntime: Any, session: Any, placed: Placed) -> Bound:
         session.run_with_iobinding(binding)
         return [torch.from_numpy(value.numpy()) for value in binding.get_outputs()]
 
-    return Bound(partial(session.run_with_iobinding, binding), results)
+    return partial(session.run_with_iobinding, binding), results

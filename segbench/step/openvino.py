@@ -1,17 +1,15 @@
 """execution=openvino: the module exported to ONNX, run by OpenVINO on the processor."""
 
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from segbench.base.checks import positive_number
-from segbench.base.errors import UnsupportedError
+from segbench.base.errors import UnsupportedError, first_line
 from segbench.step.onnx import Bound, export, missing, runtime_execution
 from segbench.step.placed import Execution, Placed
 
@@ -41,19 +39,17 @@ class OpenVino:
             raise UnsupportedError("execution=openvino runs on device=cpu")
         started_s = time.perf_counter()
         settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "module.onnx"
-            export(placed, "openvino", path)
-            try:
-                model = openvino.Core().read_model(str(path))
-                return runtime_execution(
-                    load=lambda: openvino.Core().compile_model(model, "CPU", settings),
-                    bind=lambda compiled: _bound(openvino, compiled, placed),
-                    started_s=started_s,
-                    tolerance=self.tolerance,
-                )
-            except RuntimeError as error:
-                raise UnsupportedError(f"execution=openvino: {str(error).strip().splitlines()[0]}") from error
+        exported = export(placed, "openvino")
+        try:
+            model = openvino.Core().read_model(exported)
+            return runtime_execution(
+                load=lambda: openvino.Core().compile_model(model, "CPU", settings),
+                bind=lambda compiled: _bound(openvino, compiled, placed),
+                started_s=started_s,
+                tolerance=self.tolerance,
+            )
+        except RuntimeError as error:
+            raise UnsupportedError(f"execution=openvino: {first_line(error)}") from error
 
 
 def _bound(openvino: Any, compiled: Any, placed: Placed) -> Bound:
@@ -66,4 +62,4 @@ def _bound(openvino: Any, compiled: Any, placed: Placed) -> Bound:
         request.infer()
         return [torch.from_numpy(tensor.data.copy()) for tensor in request.output_tensors]
 
-    return Bound(partial(request.infer, share_outputs=True), output)  # else every call copies its outputs
+    return partial(request.infer, share_outputs=True), output  # else every call copies its outputs

@@ -48,12 +48,7 @@ class TrainingStep:
     """
 
     def __init__(
-        self,
-        module: nn.Module,
-        x: Tensor,
-        training: TrainStep,
-        autocast: torch.dtype | None,
-        targets: list[Tensor],
+        self, module: nn.Module, x: Tensor, training: TrainStep, autocast: torch.dtype | None, targets: list[Tensor]
     ) -> None:
         self.module, self.x, self.autocast = module, x, autocast
         self.device = x.device.type

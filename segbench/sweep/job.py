@@ -52,7 +52,7 @@ def run(config: DictConfig) -> Outcome:
         if reason := repeated(folder, request.overrides, request.config):
             record, attempt = Record("unsupported", reason, **known), Attempt()
         else:
-            record, attempt = measure_point(request, folder, launcher)
+            record, attempt = measure_point(request, launcher)
         with held_back():
             save(record, folder)
             end(folder)

@@ -13,7 +13,7 @@ import torch
 
 from segbench.base.errors import UnsupportedError
 from segbench.measure.clock import clock_for, cuda_clock
-from segbench.measure.cuda_memory import cuda_peak_bytes
+from segbench.measure.memory import cuda_peak_bytes
 from segbench.point.entry import try_out
 from segbench.step.cuda_graph import WARM_UP_CALLS, CudaGraph
 from segbench.step.onnxruntime import OnnxRuntime

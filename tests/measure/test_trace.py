@@ -16,7 +16,7 @@ from torch.nn import functional
 import segbench
 from segbench.measure.flop_rules import PER_CHANNEL
 from segbench.measure.flops_torch import flops_torch
-from segbench.measure.process_memory import peak_rss_delta_bytes
+from segbench.measure.memory import peak_rss_delta_bytes
 from segbench.measure.trace import Trace, trace_step
 from segbench.point.isolation import in_fresh_process
 from segbench.step.placed import in_form

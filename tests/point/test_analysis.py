@@ -19,8 +19,7 @@ from segbench.measure.machine import MIB, Machine, MachineSettings, read_caches
 from segbench.measure.macs_thop import macs_thop, macs_thop_by_module
 from segbench.measure.parts import part_latencies, parts_at
 from segbench.measure.trace import trace_step
-from segbench.point.analysis import FullAnalysis
-from segbench.point.analysis_tables import count_rows, kinds, module_rows
+from segbench.point.analysis import FullAnalysis, count_rows, kind_rows, module_rows
 from segbench.point.entry import try_out
 from segbench.report.analysis import print_analysis, write
 
@@ -132,9 +131,9 @@ def test_parts_are_timed_on_their_own_inputs_as_shares_of_the_whole() -> None:
     with torch.inference_mode():
         parts = {name: child for name, child in module.named_modules() if name in ("stem", "stages.0", "stages.1")}
         found = part_latencies(lambda: module(x), parts, budget_s=1.0, device=CPU, seed=0)
-    assert [(part.path, part.calls) for part in found] == [("stem", 1), ("stages.0", 2), ("stages.1", 1)]
-    assert found[1].share.middle > 1.3 * found[2].share.middle  # called twice
-    assert 0.7 < sum(part.share.middle for part in found) < 1.3
+    assert [(part["path"], part["calls"]) for part in found] == [("stem", 1), ("stages.0", 2), ("stages.1", 1)]
+    assert found[1]["share"] > 1.3 * found[2]["share"]  # called twice
+    assert 0.7 < sum(part["share"] for part in found) < 1.3
     assert not any(part._forward_pre_hooks for part in module.modules())
 
 
@@ -160,7 +159,7 @@ def test_tables_add_up_to_the_metrics() -> None:
         }
         for operator in trace.operators
     ]
-    assert sum(kind["flops"] for kind in kinds(operators)) == trace.flops
+    assert sum(kind["flops"] for kind in kind_rows(operators)) == trace.flops
     assert sum(macs_thop_by_module(module, x).values()) == macs_thop(module, x)
 
 

@@ -20,7 +20,7 @@ from conftest import ROOT, CommandLine
 from segbench.base.errors import ProcessDiedError, UnsupportedError
 from segbench.config.compose import composed
 from segbench.measure.gpu import THROTTLING, gpu_evidence, read_state
-from segbench.measure.process_memory import peak_rss_delta_bytes
+from segbench.measure.memory import peak_rss_delta_bytes
 from segbench.measure.result import Result
 from segbench.measure.statistics import over_processes
 from segbench.point.entry import measure_point, understand
@@ -85,7 +85,7 @@ def test_what_the_function_raises_is_raised_here() -> None:
 
 @pytest.mark.parametrize(
     ("how", "said"),
-    [("kill", r"was killed \(SIGKILL\)"), ("crash", r"segmentation fault \(SIGSEGV\)"), ("exit", "exit code 5")],
+    [("kill", r"killed \(SIGKILL: Killed\)"), ("crash", r"\(SIGSEGV: Segmentation fault\)"), ("exit", "exit code 5")],
 )
 def test_a_process_that_dies_is_reported(how: str, said: str) -> None:
     with pytest.raises(ProcessDiedError, match=said):
@@ -96,9 +96,9 @@ def test_a_process_that_dies_is_reported(how: str, said: str) -> None:
     ("code", "memory", "said"),
     [
         (-9, True, "memory ran out"),
-        (-9, False, "was killed (SIGKILL)"),
-        (-11, True, "segmentation fault (SIGSEGV)"),
-        (-40, False, "killed (signal 40)"),
+        (-9, False, "was killed (SIGKILL: Killed)"),
+        (-11, True, "was killed (SIGSEGV: Segmentation fault)"),
+        (-40, False, "was killed (signal 40: Real-time"),
         (3, False, "exit code 3"),
     ],
 )
@@ -181,9 +181,9 @@ def test_a_killed_parent_takes_its_point_with_it(tmp_path: Path) -> None:
     process.stdout.close()
 
 
-def test_several_processes_give_intervals_over_processes(tmp_path: Path) -> None:
+def test_several_processes_give_intervals_over_processes() -> None:
     typed = ["block=stm", "baseline={block:dw}", "isolation=process", "processes=3", *TINY]
-    record, _ = measure_point(understand(composed(typed), typed, {}), tmp_path / "0")
+    record, _ = measure_point(understand(composed(typed), typed, {}))
     assert record.status == "ok", record.reason
     samples, metrics = record.samples, record.metrics
     process = np.array(samples["process"])
@@ -215,9 +215,9 @@ def test_several_processes_give_intervals_over_processes(tmp_path: Path) -> None
         (["baseline={block:nope}", "isolation=process"], "baseline={'block': 'nope'} cannot be built"),
     ],
 )
-def test_bad_requests_are_one_sentence(overrides: list[str], said: str, tmp_path: Path) -> None:
+def test_bad_requests_are_one_sentence(overrides: list[str], said: str) -> None:
     typed = [*overrides, *TINY]
-    record, _ = measure_point(understand(composed(typed), typed, {}), tmp_path)
+    record, _ = measure_point(understand(composed(typed), typed, {}))
     assert record.status == "unsupported"
     assert record.reason is not None and said in record.reason
 

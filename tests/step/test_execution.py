@@ -60,6 +60,14 @@ def test_a_sound_module_is_timed_in_every_execution(execution: str) -> None:
     assert len(part.result.samples["latency_ms"]) == 12
 
 
+@pytest.mark.parametrize("quantisation", ["static", "dynamic"])
+def test_a_block_is_quantised(quantisation: str) -> None:
+    """Its weights are large enough for the quantiser to keep them in a file of their own."""
+    part = tried("block=dw", "channels=8", "resolution=16", f"execution=onnxruntime_int8_{quantisation}")
+    assert part.status == "ok", part.reason
+    assert 1e-4 < part.result.metrics["error/vs_reference"] < 0.1
+
+
 @pytest.mark.parametrize("execution", [name if name == "onnxruntime" else slow(name) for name in EXECUTIONS])
 def test_a_module_that_is_wrong_in_an_execution_is_refused_with_the_figure(execution: str) -> None:
     part = double("WrongWhereCompiled", f"execution={execution}")
@@ -167,9 +175,9 @@ def test_a_baseline_is_what_it_says(
     assert (type(found.execution).__name__, found.precision.autocast_dtype) == (execution, precision)
 
 
-def test_a_mode_and_what_it_sets_contradict_each_other(tmp_path: Path) -> None:
+def test_a_mode_and_what_it_sets_contradict_each_other() -> None:
     overrides = ["mode=compile", "execution=onnxruntime", "channels=8"]
-    record, _ = measure_point(understand(composed(overrides), overrides, {}), tmp_path / "0")
+    record, _ = measure_point(understand(composed(overrides), overrides, {}))
     assert record.status == "unsupported"
     assert record.reason is not None and "execution=onnxruntime is not allowed beside mode=compile" in record.reason
 
