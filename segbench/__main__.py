@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from segbench.base.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
-from segbench.sweep.ending import EXIT_FAILED, EXIT_REFUSED, TRACEBACKS, TRACEBACKS_WANTED, EndedError, RefusedError
+from segbench.sweep.ending import EXIT_FAILED, EXIT_REFUSED, TRACEBACKS, TRACEBACKS_WANTED, RefusedError
 
 
 def main() -> None:
@@ -26,13 +26,14 @@ def _run() -> int:
         if several := several_studies(sys.argv[1:]):
             return run_all(*several)
         _compose_and_run()
-    except EndedError as end:
-        return end.code
     except KeyboardInterrupt as stop:
         return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
-    except Exception as error:
-        if TRACEBACKS_WANTED:
+    except (Exception, SystemExit) as raised:
+        error = raised.__cause__ if isinstance(raised, SystemExit) else raised
+        if not isinstance(error, Exception):
             raise
+        if TRACEBACKS_WANTED:
+            raise error
         return _refuse(error)
     return 0
 
@@ -48,7 +49,6 @@ def _compose_and_run() -> None:
     from segbench.sweep.loader import PointLoader
 
     os.environ[TRACEBACKS] = "1"  # Hydra raises, and the sentence is made here
-    raised: list[Exception] = []
 
     def task(config: DictConfig) -> Any:
         """What Hydra calls for each point, in the process that measures it."""
@@ -58,15 +58,13 @@ def _compose_and_run() -> None:
             return job.run(config)
         try:
             single.run(config)
-        except Exception as error:  # Hydra would print a line of its own about it
-            raised.append(error)
+        except Exception as error:  # Hydra would print a line of its own about it, but lets an exit through
+            raise SystemExit from error
         return None
 
     application.ConfigLoaderImpl = PointLoader  # type: ignore[attr-defined]  # Hydra has no other way to be given one
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
     hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(task)()
-    if raised:
-        raise raised[0]
 
 
 def _refuse(error: Exception) -> int:

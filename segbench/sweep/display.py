@@ -4,6 +4,7 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -104,7 +105,20 @@ def warn(message: str) -> None:
 
 
 class ProgressCallback(Callback):
-    """Shows each point of a sweep when it begins and when it has ended."""
+    """Shows each point of a sweep when it begins and when it has ended; lets no single point begin that is refused."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check a single point. Hydra makes a warning of what a callback raises, and lets only an exit through."""
+        from segbench.sweep import single
+
+        before = HydraConfig.instance().cfg
+        HydraConfig.instance().set_config(config)  # as it will be in the point: `${hydra:...}` refers to it
+        try:
+            single.check(config)
+        except Exception as error:
+            raise SystemExit from error
+        finally:
+            HydraConfig.instance().cfg = before
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Show which point runs."""
