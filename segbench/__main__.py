@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run the command line; errors become one sentence, unless HYDRA_FULL_ERROR=1 asks for the traceback."""
+    """Run the command line; returns the exit code."""
     from segbench.sweep.studies import QUICK, run_all, several_studies
     from segbench.tracking.address import refuse_secrets
 
@@ -28,12 +28,11 @@ def _run() -> int:
         _compose_and_run()
     except KeyboardInterrupt as stop:
         return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
-    except (Exception, SystemExit) as raised:
-        error = raised.__cause__ if isinstance(raised, SystemExit) else raised
-        if not isinstance(error, Exception):
-            raise
-        if TRACEBACKS_WANTED:
-            raise error
+    except SystemExit as end:
+        if isinstance(end.__cause__, Exception):
+            return _refuse(end.__cause__)
+        raise
+    except Exception as error:
         return _refuse(error)
     return 0
 
@@ -68,7 +67,9 @@ def _compose_and_run() -> None:
 
 
 def _refuse(error: Exception) -> int:
-    """Print the error as one sentence; returns the exit code."""
+    """Print the error as one sentence, unless its traceback is wanted; returns the exit code."""
+    if TRACEBACKS_WANTED:
+        raise error
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

@@ -54,7 +54,7 @@ class Display:
         self.expect(total)
 
     def expect(self, total: int) -> None:
-        """So many points will be measured."""
+        """Set how many points will be measured."""
         self._total = total
         self._bar.update(self._task, total=total)
         self._bar.refresh()
@@ -94,7 +94,7 @@ class Display:
         self._console.print(f"segbench: {message}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         Display.of_the_sweep = None
         self._bar.stop()
 
@@ -126,7 +126,7 @@ class ProgressCallback(Callback):
             display.begin(of_the_point(config.hydra.overrides.task))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Show how it ended; what it left undone by raising, Hydra raises again."""
+        """Show how the point ended; where it raised, Hydra raises the error again."""
         job_return.cfg = job_return.hydra_cfg = None  # Hydra keeps what jobs return until a sweep's end
         if (display := Display.of_the_sweep) and job_return.status is JobStatus.COMPLETED:
             display.end(job_return.return_value)

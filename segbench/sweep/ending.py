@@ -1,4 +1,4 @@
-"""How points and commands end: what a point brings home, exit codes, and the refusal of a request."""
+"""How points and commands end: what a point sends back, exit codes, and the refusal of a request."""
 
 import os
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class RefusedError(ValueError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A point's status and its figure or its reason, small enough to come back from another process.
+    """A point's status and its figure or its reason, small enough to be sent from another process.
 
     `unrecorded` points have no record, and what `untracked` ones measured is not in the tracker yet.
     """

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from segbench.config.overrides import parsed
 
-ELSEWHERE = ("hydra.searchpath", "hydra.job")
-"""Keys of Hydra that it reads while it composes."""
+READ_EARLY = ("hydra.searchpath", "hydra.job")
+"""Keys that Hydra reads while it composes: setting them afterwards would come too late."""
 
 
 class PointLoader(ConfigLoaderImpl):
@@ -60,8 +60,8 @@ class PointLoader(ConfigLoaderImpl):
 
 
 def _needs_hydra(override: Override) -> bool:
-    """Whether an override acts in more ways than by setting a value in what was composed, or is to be refused."""
-    return override.is_sweep_override() or override.is_delete() or override.key_or_group.startswith(ELSEWHERE)
+    """Whether an override does more than set a value after composing, or must be refused: Hydra itself does both."""
+    return override.is_sweep_override() or override.is_delete() or override.key_or_group.startswith(READ_EARLY)
 
 
 def _describe(config: DictConfig, overrides: list[Override]) -> None:

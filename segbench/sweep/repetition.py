@@ -1,4 +1,4 @@
-"""Points of a sweep that are the same measurement: what differs between them changes nothing, which is answered."""
+"""Points of a sweep that are the same measurement: one is measured, the others say which override changes nothing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from segbench.point.record import FILE_NAME, load, order_of
 from segbench.sweep.folder import BEGUN, read_sweep
 
 _met: dict[Path, dict[str, tuple[str, list[str]]]] = {}
-"""The points in a sweep's folder, by their folders' names, that this process has read or measured: what they are
-measured from, and their overrides."""
+"""By the folder of a sweep and the names of its points' folders: the hash of what a point is measured from, and its
+overrides. Each is read once by a process."""
 
 
 def repeated(folder: Path, overrides: Sequence[str], config: Mapping[str, Any]) -> str | None:
@@ -32,7 +32,7 @@ def repeated(folder: Path, overrides: Sequence[str], config: Mapping[str, Any]) 
         differ = [each for each in overrides if each not in others]
         if sweep.axes is not None:
             differ = [each for each in differ if key_of(each) in sweep.axes]
-        if differ and _comes_first(folder.parent / name, folder):
+        if differ and (order_of(name) < order_of(folder.name) or _is_measured(folder.parent / name)):
             return f"{' '.join(differ)} changes nothing here: the point {' '.join(others)} is the same measurement"
     return None
 
@@ -57,10 +57,8 @@ def _measurement(config: Mapping[str, Any]) -> str:
     return digest([config.get(key) for key in (*keys_with(Role.MEASURED), "baseline")])
 
 
-def _comes_first(other: Path, mine: Path) -> bool:
-    if order_of(other.name) < order_of(mine.name):
-        return True
+def _is_measured(point: Path) -> bool:
     try:
-        return other != mine and load(other / FILE_NAME).status == "ok"
+        return load(point / FILE_NAME).status == "ok"
     except (OSError, ValueError):
         return False

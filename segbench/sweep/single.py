@@ -26,13 +26,13 @@ def check(config: DictConfig) -> None:
         raise RefusedError("quick=true shortens studies and sweeps: for a point, use timing=quick")
     if config.resume:
         raise RefusedError(f"resume={config.resume} goes on with a sweep: for a point, repeat the command")
-    TrackedRun.of(config, warn)
+    TrackedRun(config, warn)
 
 
 def run(config: DictConfig) -> None:
     """Measure the point and show it; exits with 1 or 2 where it did not end `ok`."""
     folder, display = Path(HydraConfig.get().runtime.output_dir), Display()
-    tracked = TrackedRun.of(config, display.warn_once)
+    tracked = TrackedRun(config, display.warn_once)
     sweep_folder.tidy(OUTPUTS)
     lock = sweep_folder.claim(folder)
     tracked.open()

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from segbench.config.overrides import parsed
 from segbench.sweep.axes import sweep_overrides
-from segbench.sweep.clusters import check_launcher
 from segbench.sweep.ending import EXIT_FAILED
+from segbench.sweep.launcher import check_launcher
 from segbench.sweep.local import run_job
 
 
@@ -23,7 +23,7 @@ class SessionSweeper(BasicSweeper):
         """Called by Hydra before the sweep. `RefusedError` for a launcher that cannot work here."""
         check_launcher(config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher._target_)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        basic_launcher.run_job = run_job  # type: ignore[assignment]  # Hydra has no other way to be given one
+        basic_launcher.run_job = run_job  # type: ignore[assignment, attr-defined]  # Hydra has no other way to be given one
 
     def sweep(self, arguments: list[str]) -> None:
         """Measure the points that the overrides span; exits with 1 where some of them failed."""

@@ -18,13 +18,7 @@ from segbench.sweep.ending import RefusedError
 from segbench.sweep.studies import folder_of, several_studies, studies
 
 PUBLISHED = tables()
-FAST = [
-    "timing=fixed_20_100",
-    "timing.warmup_calls=0",
-    "timing.timed_calls=6",
-    "baseline=null",
-    "device.threads=1",
-]
+FAST = ["timing=fixed_20_100", "timing.warmup_calls=0", "timing.timed_calls=6", "baseline=null", "device.threads=1"]
 """Nothing is timed for its own sake here: the exact columns are looked at."""
 BLOCKS = {"DWBlock": "dw", "STMBlock": "stm", "FastSTMBlock": "faststm"}
 VARIANTS = {
@@ -235,8 +229,7 @@ def test_a_report_that_cannot_be_made_is_refused_before_anything_is_measured(
     segbench_here: CommandLine, tmp_path: Path
 ) -> None:
     done = segbench_here(
-        "study=prcm_expansion/pool_size",
-        "report.tables=[{name: a, caption: b, rows: [block], quantities: [latenzy]}]",
+        "study=prcm_expansion/pool_size", "report.tables=[{name: a, caption: b, rows: [block], quantities: [latenzy]}]"
     )
     assert done.returncode == 2
     assert "quantity=latenzy is not allowed: choose one of" in done.stderr
