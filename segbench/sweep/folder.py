@@ -138,7 +138,7 @@ def _mark_killed(note: Path, reason: str, other_machines: bool) -> bool:
     point = note.parent
     for unwritten in [*point.glob(f".{record.FILE_NAME}.*"), *point.glob(f".{BEGUN}.*")]:
         unwritten.unlink(missing_ok=True)
-    if _is_whole(point / record.FILE_NAME):
+    if record_in(point):
         note_end(point)
         return False
     try:
@@ -157,12 +157,12 @@ def _mark_killed(note: Path, reason: str, other_machines: bool) -> bool:
     return True
 
 
-def _is_whole(path: Path) -> bool:
+def record_in(point: Path) -> Record | None:
+    """The record in a point's folder; `None` where it has none that is whole."""
     try:
-        record.load(path)
-        return True
+        return record.load(point / record.FILE_NAME)
     except (OSError, ValueError):
-        return False
+        return None
 
 
 def supersede(point: Path) -> None:

@@ -18,7 +18,7 @@ from segbench.config.overrides import decisive, of_the_point, override
 from segbench.point import environment
 from segbench.point.environment import accelerator
 from segbench.point.identity import PARTS, code_version, differences, machine_hash, recipe, software_hash, targets
-from segbench.point.record import FILE_NAME, STATUSES, Record, load, load_sweep
+from segbench.point.record import STATUSES, Record, load_sweep
 from segbench.sweep import folder as sweep_folder
 from segbench.sweep.display import warn
 from segbench.sweep.ending import RefusedError
@@ -67,11 +67,8 @@ class KeepRule:
 
     def kept_record(self, folder: Path, identity: Mapping[str, str]) -> tuple[Record | None, tuple[str, ...]]:
         """The record that a point with this identity keeps; if none, why the final one in its folder does not count."""
-        try:
-            found = load(folder / FILE_NAME)
-        except (OSError, ValueError):
-            return None, ()
-        if not self.is_final(found):
+        found = sweep_folder.record_in(folder)
+        if found is None or not self.is_final(found):
             return None, ()
         other = self.differences(found, identity)
         if not other:
