@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from segbench.base.interrupts import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, stop_in_order
-from segbench.sweep.ending import EXIT_FAILED, EXIT_REFUSED, TRACEBACKS, TRACEBACKS_WANTED, EndedError, RefusedError
+from segbench.sweep.ending import EXIT_FAILED, EXIT_REFUSED, TRACEBACKS, TRACEBACKS_WANTED, RefusedError
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run the command line; errors become one sentence, unless HYDRA_FULL_ERROR=1 asks for the traceback."""
+    """Run the command line; returns the exit code."""
     from segbench.sweep.studies import QUICK, run_all, several_studies
     from segbench.tracking.address import refuse_secrets
 
@@ -26,13 +26,13 @@ def _run() -> int:
         if several := several_studies(sys.argv[1:]):
             return run_all(*several)
         _compose_and_run()
-    except EndedError as end:
-        return end.code
     except KeyboardInterrupt as stop:
         return EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED
+    except SystemExit as end:
+        if isinstance(end.__cause__, Exception):
+            return _refuse(end.__cause__)
+        raise
     except Exception as error:
-        if TRACEBACKS_WANTED:
-            raise
         return _refuse(error)
     return 0
 
@@ -48,7 +48,6 @@ def _compose_and_run() -> None:
     from segbench.config.loader import PointLoader
 
     os.environ[TRACEBACKS] = "1"  # Hydra raises, and the sentence is made here
-    raised: list[Exception] = []
 
     def task(config: DictConfig) -> Any:
         """What Hydra calls for each point, in the process that measures it."""
@@ -58,19 +57,19 @@ def _compose_and_run() -> None:
             return job.run(config)
         try:
             single.run(config)
-        except Exception as error:  # Hydra would print a line of its own about it
-            raised.append(error)
+        except Exception as error:  # Hydra would print a line of its own about it, but lets an exit through
+            raise SystemExit from error
         return None
 
     application.ConfigLoaderImpl = PointLoader  # type: ignore[attr-defined]  # Hydra has no other way to be given one
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
     hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(task)()
-    if raised:
-        raise raised[0]
 
 
 def _refuse(error: Exception) -> int:
-    """Print the error as one sentence; returns the exit code."""
+    """Print the error as one sentence, unless its traceback is wanted; returns the exit code."""
+    if TRACEBACKS_WANTED:
+        raise error
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

@@ -1,9 +1,9 @@
 """The overrides of a sweep: what was typed, what its study or its families add, and which of them it sweeps."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from segbench.base.checks import boolean
@@ -21,24 +21,18 @@ def sweep_overrides(config: DictConfig, params: Mapping[str, Any], typed: Sequen
     asked = _by_key([*(f"{key}={value}" for key, value in params.items()), *typed])
     if boolean("quick", config.quick):
         short = {"timing": "quick", **(config.short or {})}
-        replaceable = {key: f"{key}={value}" for key, value in short.items() if key not in _by_key(typed)}
-        asked |= replaceable
+        asked |= {key: f"{key}={value}" for key, value in short.items() if key not in _by_key(typed)}
     axes = swept(list(asked.values()))
     for key in axes:
         if has_role(key, Role.ONE_A_SWEEP):
             raise RefusedError(f"{key} cannot be swept: a sweep has one folder and one tracker")
     if "family" in axes:
         del asked["family"]
-        asked["model.encoder"] = override_of_encoders(axes["family"])
+        families = map(str, axes["family"].sweep_string_iterator())
+        asked["model.encoder"] = f"model.encoder={','.join(chain.from_iterable(map(family_members, families)))}"
     elif config.hydra.runtime.choices.get("family") and "encoder" not in config.model and "model" not in axes:
         raise RefusedError("family sweeps model.encoder: it needs model=encoder or model=segmenter")
     return list(asked.values())
-
-
-def override_of_encoders(families: Override) -> str:
-    """The override that sweeps the encoders of all swept families."""
-    encoders = [encoder for family in families.sweep_string_iterator() for encoder in family_members(str(family))]
-    return f"model.encoder={','.join(encoders)}"
 
 
 def _by_key(overrides: Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -53,7 +54,7 @@ class Display:
         self.expect(total)
 
     def expect(self, total: int) -> None:
-        """So many points will be measured."""
+        """Set how many points will be measured."""
         self._total = total
         self._bar.update(self._task, total=total)
         self._bar.refresh()
@@ -93,7 +94,7 @@ class Display:
         self._console.print(f"segbench: {message}", markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         Display.of_the_sweep = None
         self._bar.stop()
 
@@ -104,7 +105,20 @@ def warn(message: str) -> None:
 
 
 class ProgressCallback(Callback):
-    """Shows each point of a sweep when it begins and when it has ended."""
+    """Shows each point of a sweep when it begins and when it has ended; lets no single point begin that is refused."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check a single point. Hydra makes a warning of what a callback raises, and lets only an exit through."""
+        from segbench.sweep import single
+
+        before = HydraConfig.instance().cfg
+        HydraConfig.instance().set_config(config)  # as it will be in the point: `${hydra:...}` refers to it
+        try:
+            single.check(config)
+        except Exception as error:
+            raise SystemExit from error
+        finally:
+            HydraConfig.instance().cfg = before
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Show which point runs."""
@@ -112,7 +126,7 @@ class ProgressCallback(Callback):
             display.begin(of_the_point(config.hydra.overrides.task))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        """Show how it ended; what it left undone by raising, Hydra raises again."""
+        """Show how the point ended; where it raised, Hydra raises the error again."""
         job_return.cfg = job_return.hydra_cfg = None  # Hydra keeps what jobs return until a sweep's end
         if (display := Display.of_the_sweep) and job_return.status is JobStatus.COMPLETED:
             display.end(job_return.return_value)

@@ -59,7 +59,7 @@ def claim(folder: Path) -> FileLock:
 
 
 def give_back(lock: FileLock) -> None:
-    """Leave the folder. Its lock file stays where a point has begun and not ended: `tidy` finds the folder by it."""
+    """Release the folder. Its lock file stays while a point has begun and not ended: `tidy` finds the folder by it."""
     path = Path(lock.lock_file)
     with suppress(OSError):
         if not _begun(path.parent):
@@ -103,15 +103,15 @@ def newest(folder: Path, command: Sequence[str]) -> Path | None:
     return None
 
 
-def begin(folder: Path, point: Mapping[str, Any]) -> str:
+def note_begin(folder: Path, point: Mapping[str, Any]) -> str:
     """Note in a point's folder that it is being measured, with what is known of its record; returns the time."""
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     write_json({"process": this_process(), "point": {**point, "started": started}}, folder / BEGUN)
     return started
 
 
-def end(folder: Path) -> None:
-    """The point has its record."""
+def note_end(folder: Path) -> None:
+    """Note that a point has its record."""
     (folder / BEGUN).unlink(missing_ok=True)
 
 
@@ -138,8 +138,8 @@ def _mark_killed(note: Path, reason: str, other_machines: bool) -> bool:
     point = note.parent
     for unwritten in [*point.glob(f".{record.FILE_NAME}.*"), *point.glob(f".{BEGUN}.*")]:
         unwritten.unlink(missing_ok=True)
-    if _is_whole(point / record.FILE_NAME):
-        end(point)
+    if record_in(point):
+        note_end(point)
         return False
     try:
         begun = json.loads(note.read_text(encoding="utf-8"))
@@ -153,16 +153,16 @@ def _mark_killed(note: Path, reason: str, other_machines: bool) -> bool:
         found = Record("killed", f"{reason} (and {note.name} cannot be read: {error})", [], {}, {}, {}, started=now)
     supersede(point)
     record.save(found, point)
-    end(point)
+    note_end(point)
     return True
 
 
-def _is_whole(path: Path) -> bool:
+def record_in(point: Path) -> Record | None:
+    """The record in a point's folder; `None` where it has none that is whole."""
     try:
-        record.load(path)
-        return True
+        return record.load(point / record.FILE_NAME)
     except (OSError, ValueError):
-        return False
+        return None
 
 
 def supersede(point: Path) -> None:

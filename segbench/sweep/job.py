@@ -1,4 +1,4 @@
-"""What Hydra calls for each point, in the process that measures it: the point is measured, kept, and handed on."""
+"""What Hydra calls for each point of a sweep, in the process that measures it: measure, write the record, send it."""
 
 import logging
 import traceback
@@ -19,9 +19,9 @@ from segbench.point.entry import Attempt, measure_point, understand
 from segbench.point.record import Record, save
 from segbench.report.analysis import write as write_analysis
 from segbench.sweep.ending import Outcome
-from segbench.sweep.folder import begin, end, supersede
+from segbench.sweep.folder import note_begin, note_end, supersede
 from segbench.sweep.repetition import repeated
-from segbench.sweep.resume import Rule
+from segbench.sweep.resume import KeepRule
 from segbench.tracking.tracker import TrackerError
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 def run(config: DictConfig) -> Outcome:
     """Measure the point that Hydra composed, write its record, and send it to the tracker.
 
-    The final record of the same measurement in the point's folder is kept; any other is moved aside.
+    In a resumed sweep, the point keeps a final record of the same measurement; any other record is moved aside.
     """
     hydra = HydraConfig.get()
     folder, launcher = Path(hydra.runtime.output_dir), launcher_of(hydra.runtime.choices)
@@ -38,7 +38,7 @@ def run(config: DictConfig) -> Outcome:
     try:
         request = understand(config, of_the_point(hydra.overrides.task), hydra.runtime.choices, Sources.of(hydra))
         if config.resume:
-            rule = Rule.of(request.config, launcher)
+            rule = KeepRule.of(request.config, launcher)
             kept, notes = rule.kept_record(folder, request.identity)
             if kept:
                 return Outcome(kept.status, f"{_detail(kept)} (kept)")
@@ -48,16 +48,16 @@ def run(config: DictConfig) -> Outcome:
         }
         with held_back():
             supersede(folder)
-            known["started"] = begin(folder, known)
+            known["started"] = note_begin(folder, known)
         if reason := repeated(folder, request.overrides, request.config):
             record, attempt = Record("unsupported", reason, **known), Attempt()
         else:
             record, attempt = measure_point(request, launcher)
         with held_back():
             save(record, folder)
-            end(folder)
+            note_end(folder)
             warnings, untracked = _hand_on(config, record, attempt, folder)
-    except Exception as error:  # without a record this is the only word of the point
+    except Exception as error:  # there is no record: only this tells what happened
         return Outcome("failed", f"no record: {one_line(error)}", (), traceback.format_exc(), unrecorded=True)
     if note := unused_note(request.overrides, record.parameters):
         notes = (*notes, note)
@@ -69,7 +69,7 @@ def _detail(record: Record) -> str:
 
 
 def _hand_on(config: DictConfig, record: Record, attempt: Attempt, folder: Path) -> tuple[tuple[str, ...], bool]:
-    """Write the analysis and send the record; returns what went wrong, and whether the tracker lacks the record."""
+    """Write the analysis and send the record; returns warnings, and whether the tracker lacks the record."""
     warnings = []
     if attempt.result.tables:
         try:

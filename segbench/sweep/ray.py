@@ -40,7 +40,6 @@ class RayLauncher(ClusterLauncher):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
-        self.make_sweep_folder()
         try:
             _reach(self.init.get("address"))
             ray.init(**self.init)

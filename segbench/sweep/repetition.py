@@ -1,4 +1,4 @@
-"""Points of a sweep that are the same measurement: what differs between them changes nothing, which is answered."""
+"""Points of a sweep that are the same measurement: one is measured, the others say which override changes nothing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,12 @@ from typing import Any
 from segbench.config.keys import Role, keys_with
 from segbench.config.overrides import key_of
 from segbench.point.identity import digest
-from segbench.point.record import FILE_NAME, load, order_of
-from segbench.sweep.folder import BEGUN, read_sweep
+from segbench.point.record import FILE_NAME, order_of
+from segbench.sweep.folder import BEGUN, read_sweep, record_in
 
 _met: dict[Path, dict[str, tuple[str, list[str]]]] = {}
-"""The points in a sweep's folder, by their folders' names, that this process has read or measured: what they are
-measured from, and their overrides."""
+"""By the folder of a sweep and the names of its points' folders: the hash of what a point is measured from, and its
+overrides. Each is read once by a process."""
 
 
 def repeated(folder: Path, overrides: Sequence[str], config: Mapping[str, Any]) -> str | None:
@@ -32,7 +32,8 @@ def repeated(folder: Path, overrides: Sequence[str], config: Mapping[str, Any]) 
         differ = [each for each in overrides if each not in others]
         if sweep.axes is not None:
             differ = [each for each in differ if key_of(each) in sweep.axes]
-        if differ and _comes_first(folder.parent / name, folder):
+        earlier = order_of(name) < order_of(folder.name)
+        if differ and (earlier or ((found := record_in(folder.parent / name)) and found.status == "ok")):
             return f"{' '.join(differ)} changes nothing here: the point {' '.join(others)} is the same measurement"
     return None
 
@@ -55,12 +56,3 @@ def _points(sweep: Path) -> dict[str, tuple[str, list[str]]]:
 def _measurement(config: Mapping[str, Any]) -> str:
     """Hash of the part of a resolved configuration that a point is measured from."""
     return digest([config.get(key) for key in (*keys_with(Role.MEASURED), "baseline")])
-
-
-def _comes_first(other: Path, mine: Path) -> bool:
-    if order_of(other.name) < order_of(mine.name):
-        return True
-    try:
-        return other != mine and load(other / FILE_NAME).status == "ok"
-    except (OSError, ValueError):
-        return False

@@ -1,6 +1,6 @@
 """The end of a sweep: its table, its study's report, and what of both is shown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from rich.console import Console
 from segbench.base.files import write_text
 from segbench.config.explain import explain
 from segbench.point.record import REPORT_FOLDER, REPORT_PAGE, TABLE, Record, load_sweep
+from segbench.sweep.display import warn
 from segbench.sweep.ending import RefusedError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def check_report(spec: Any, study: str) -> None:
         raise RefusedError(f"the report of study={study} cannot be made: {error}") from error
 
 
-def write_results(folder: Path, axes: Sequence[str], with_report: bool, warn: Callable[[str], None]) -> Results:
+def write_results(folder: Path, axes: Sequence[str], with_report: bool) -> Results:
     """Write comparison.csv, and the report where one is asked for; what cannot be written or read costs a warning."""
     from segbench.report.comparison import comparison
     from segbench.report.report import build_report, write_report

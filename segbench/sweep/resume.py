@@ -17,20 +17,12 @@ from segbench.config.compose import ON_THIS_MACHINE, Sources, launcher_of, plain
 from segbench.config.overrides import decisive, of_the_point, override
 from segbench.point import environment
 from segbench.point.environment import accelerator
-from segbench.point.identity import (
-    PARTS,
-    code_version,
-    differences,
-    machine_hash,
-    recipe,
-    software_hash,
-    targets,
-)
-from segbench.point.record import FILE_NAME, STATUSES, Record, load, load_sweep
+from segbench.point.identity import PARTS, code_version, differences, machine_hash, recipe, software_hash, targets
+from segbench.point.record import STATUSES, Record, load_sweep
 from segbench.sweep import folder as sweep_folder
-from segbench.sweep.clusters import still_running
 from segbench.sweep.display import warn
 from segbench.sweep.ending import RefusedError
+from segbench.sweep.slurm import still_running
 
 PLAIN_NAME = re.compile(r"[\w,=+-][\w.,=+-]*")
 """Names of points' folders that Hydra takes as they are; other folders are left alone."""
@@ -45,10 +37,10 @@ def checked_retry(retry: object) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Rule:
+class KeepRule:
     """When a point keeps its record: its status is final, and nothing that determines a result has changed.
 
-    Statuses in `retry` are not final, nor is a timeout where another time is allowed now. The machine must be the same
+    Statuses in `retry` are not final, nor is a timeout if `point_timeout_s` has changed. The machine must be the same
     one, or, with a `launcher` that spreads points over machines, one that this launcher had chosen.
     """
 
@@ -57,29 +49,26 @@ class Rule:
     launcher: str
 
     @staticmethod
-    def of(config: Mapping[str, Any], launcher: str) -> "Rule":
+    def of(config: Mapping[str, Any], launcher: str) -> "KeepRule":
         """The rule that a resolved configuration asks for. `ValueError` for a status that is none."""
-        return Rule(checked_retry(config["retry"]), config["point_timeout_s"], launcher)
+        return KeepRule(checked_retry(config["retry"]), config["point_timeout_s"], launcher)
 
     def is_final(self, record: Record) -> bool:
-        """Whether the point is not to be measured again, if all else is as it was."""
+        """Whether the point keeps its record if nothing else has changed."""
         if record.status == "timeout" and record.config.get("point_timeout_s") != self.timeout_s:
             return False
         return record.status not in self.retry
 
     def differences(self, record: Record, identity: Mapping[str, str]) -> list[str]:
-        """In what a record is of another measurement than the one that `identity` describes, in words."""
+        """How the measurement of a record differs from the one that `identity` describes, in words."""
         spread = self.launcher not in ON_THIS_MACHINE and record.environment.get("launcher") == self.launcher
         parts = [part for part in PARTS if not (spread and part == "machine")]
         return differences(record.identity, identity, parts)
 
     def kept_record(self, folder: Path, identity: Mapping[str, str]) -> tuple[Record | None, tuple[str, ...]]:
         """The record that a point with this identity keeps; if none, why the final one in its folder does not count."""
-        try:
-            found = load(folder / FILE_NAME)
-        except (OSError, ValueError):
-            return None, ()
-        if not self.is_final(found):
+        found = sweep_folder.record_in(folder)
+        if found is None or not self.is_final(found):
             return None, ()
         other = self.differences(found, identity)
         if not other:
@@ -94,40 +83,33 @@ class Plan:
     sweep, or the next free one.
     """
 
-    def __init__(self, folder: Path, rule: Rule, sources: Sources, here: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, rule: KeepRule, sources: Sources, here: Mapping[str, Any]) -> None:
         self.rule, self.sources = rule, sources
         self._environment = here
-        self._records = dict(load_sweep(folder)[0])
-        self._records = {name: record for name, record in self._records.items() if PLAIN_NAME.fullmatch(name)}
+        self._records = {name: record for name, record in load_sweep(folder)[0] if PLAIN_NAME.fullmatch(name)}
         self._names: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
         for name, record in self._records.items():
             self._names[_key(record.overrides)].append(name)
         self._taken = set(self._records)
-        self.kept = 0
 
     def to_measure(self, points: Sequence[Sequence[str]]) -> list[list[str]]:
-        """The points that keep no record, each with the folder for it; counts the others in `kept`."""
+        """The points that keep no record, each with the folder for it."""
         left = []
         for index, overrides in enumerate(points):
             names = self._names[_key(overrides)]
             name = names.pop(0) if names else None
-            if name is not None and self._is_kept(self._records[name], overrides):
-                self.kept += 1
-            else:
+            if name is None or not self._is_kept(self._records[name], overrides):
                 left.append([*overrides, override("hydra.sweep.subdir", name or self._free_name(index))])
         return left
 
     def _is_kept(self, record: Record, overrides: Sequence[str]) -> bool:
-        """Whether the point surely keeps this record; where that is not sure, it finds out when it is composed."""
+        """Whether the point surely keeps this record. Where only composing it can tell, `job.run` decides."""
         made_from = recipe(of_the_point(overrides), self.sources)
         if made_from is None or record.identity.get("recipe") != made_from or not self.rule.is_final(record):
             return False
         here = {**self._environment, "accelerator": accelerator(record.config.get("device", {}))}
-        now = {
-            "code": code_version(targets(record.config)),
-            "software": software_hash(),
-            "machine": machine_hash(here),
-        }
+        code = code_version(targets(record.config))
+        now = {"code": code, "software": software_hash(), "machine": machine_hash(here)}
         return not self.rule.differences(record, {**record.identity, **now})
 
     def _free_name(self, index: int) -> str:
@@ -155,7 +137,7 @@ def folder_of(asked: object, parent: Path, command: Sequence[str]) -> Path | Non
 
 def plan(config: DictConfig, folder: Path) -> Plan:
     """What is left to measure of the sweep in a folder. `RefusedError` where its points are still being measured."""
-    rule = Rule.of(
+    rule = KeepRule.of(
         plain(OmegaConf.masked_copy(config, ["retry", "point_timeout_s"]), resolve=True),
         launcher_of(config.hydra.runtime.choices),
     )

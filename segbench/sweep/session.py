@@ -16,7 +16,7 @@ from segbench.config.explain import explain
 from segbench.config.overrides import decisive, key_of, of_the_point, override, swept
 from segbench.sweep import folder as sweep_folder
 from segbench.sweep import resume
-from segbench.sweep.display import Display, warn
+from segbench.sweep.display import Display
 from segbench.sweep.ending import FAILURES
 from segbench.sweep.results import Results, check_report, show_results, write_results
 from segbench.sweep.tracked import TrackedRun
@@ -41,9 +41,9 @@ class Session:
         self._measured = 0
         self._choices = config.hydra.runtime.choices
         self._launcher = launcher_of(self._choices)
-        self._tracked = TrackedRun.of(config, self.display.warn_once)
+        self._tracked = TrackedRun(config, self.display.warn_once)
         self._plan: resume.Plan | None = None
-        self._open = ExitStack()
+        self._closing = ExitStack()
 
     def __enter__(self) -> Self:
         if self.config.report is not None:
@@ -54,8 +54,8 @@ class Session:
             self.display.start(self.axes, len(self.points))
             opening.callback(self.display.close)
             name = self._choices.get("study") or " ".join(self.overrides)
-            self._tracked.open_sweep(name, self.overrides, sweep_id)
-            self._open = opening.pop_all()
+            self._tracked.open((name, self.overrides, sweep_id))
+            self._closing = opening.pop_all()
         return self
 
     def _open_folder(self, opening: ExitStack) -> str:
@@ -91,7 +91,7 @@ class Session:
         return [[*point, *handed] for point in left]
 
     def show_missed(self, points: Sequence[Point], returned: Sequence[JobReturn]) -> None:
-        """Show how points ended of which nothing was shown when they did, because other processes measured them."""
+        """Show how points ended that other processes measured, which have no display."""
         outcomes = [each.return_value for each in returned]  # raises what a point could not even report
         self._measured += len(outcomes)
         if len(self.display.outcomes) < self._measured:
@@ -103,7 +103,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with self._open:
+            with self._closing:
                 self._close(_stopped(error))
         except (Exception, KeyboardInterrupt) as second:
             if error is None:
@@ -113,16 +113,16 @@ class Session:
     def _close(self, stopped: str | None) -> None:
         """Write, send and show what was measured, and give the folder back."""
         self.display.close()
-        with suppress(OSError):  # a full disk, of which the points have told
+        with suppress(OSError):  # a full disk: the points have warned of it
             if stopped:
                 sweep_folder.mark_killed(self.folder, f"the sweep was {stopped} before this point had a result")
             elif self._launcher not in ON_THIS_MACHINE:  # it has waited for every point
                 sweep_folder.mark_killed(self.folder, other_machines=True)
-        results = write_results(self.folder, self.axes, self.config.report is not None, warn)
-        all_sent = not self._plan and self._launcher in ON_THIS_MACHINE
-        all_sent = all_sent and not any(outcome.untracked for outcome in self.display.outcomes)
+        results = write_results(self.folder, self.axes, self.config.report is not None)
+        untracked = any(outcome.untracked for outcome in self.display.outcomes)
+        all_sent = not self._plan and self._launcher in ON_THIS_MACHINE and not untracked
         self._tracked.close_sweep(results, bool(stopped), all_sent)
-        self._open.close()
+        self._closing.close()
         if results.points or not stopped:
             show_results(results)
             if results.points:

@@ -1,6 +1,5 @@
 """A single point: what a sweep's session does around its points, for one point alone."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,16 +11,28 @@ from segbench.point.record import ANALYSIS_FOLDER, FILE_NAME, load
 from segbench.sweep import folder as sweep_folder
 from segbench.sweep import job
 from segbench.sweep.display import Display, warn
-from segbench.sweep.ending import EXIT_FAILED, EXIT_REFUSED, FAILURES, EndedError, RefusedError
+from segbench.sweep.ending import EXIT_FAILED, EXIT_REFUSED, FAILURES, RefusedError
 from segbench.sweep.results import Results, show_results
 from segbench.sweep.session import OUTPUTS
 from segbench.sweep.tracked import TrackedRun
 
 
+def check(config: DictConfig) -> None:
+    """Raise `RefusedError` for what a point cannot be asked for, before Hydra writes the configuration into its folder.
+
+    The address of the tracker may come from a file, and hold a password that must not be written anywhere.
+    """
+    if boolean("quick", config.quick):
+        raise RefusedError("quick=true shortens studies and sweeps: for a point, use timing=quick")
+    if config.resume:
+        raise RefusedError(f"resume={config.resume} goes on with a sweep: for a point, repeat the command")
+    TrackedRun(config, warn)
+
+
 def run(config: DictConfig) -> None:
-    """Measure the point and show it. `EndedError` where it did not end `ok`."""
+    """Measure the point and show it; exits with 1 or 2 where it did not end `ok`."""
     folder, display = Path(HydraConfig.get().runtime.output_dir), Display()
-    tracked = _checked(config, display, folder)
+    tracked = TrackedRun(config, display.warn_once)
     sweep_folder.tidy(OUTPUTS)
     lock = sweep_folder.claim(folder)
     tracked.open()
@@ -35,24 +46,7 @@ def run(config: DictConfig) -> None:
     else:
         _show(folder, tracked)
     if outcome.status != "ok":
-        raise EndedError(EXIT_FAILED if outcome.status in FAILURES else EXIT_REFUSED)
-
-
-def _checked(config: DictConfig, display: Display, folder: Path) -> TrackedRun:
-    """The tracker for the point. `RefusedError` for what a point cannot be asked for; Hydra's folder for it goes."""
-    try:
-        if boolean("quick", config.quick):
-            raise RefusedError("quick=true shortens studies and sweeps: for a point, use timing=quick")
-        if config.resume:
-            raise RefusedError(f"resume={config.resume} goes on with a sweep: for a point, repeat the command")
-        return TrackedRun.of(config, display.warn_once)
-    except ValueError:
-        with suppress(OSError):
-            for path in (folder / ".hydra").iterdir():
-                path.unlink()
-            (folder / ".hydra").rmdir()
-            folder.rmdir()
-        raise
+        raise SystemExit(EXIT_FAILED if outcome.status in FAILURES else EXIT_REFUSED)
 
 
 def _show(folder: Path, tracked: TrackedRun) -> None:

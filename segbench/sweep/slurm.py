@@ -5,8 +5,6 @@ state of jobs, which clusters without an accounting database do not answer. Here
 is asked, which answers on all.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import io
@@ -14,19 +12,17 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from segbench.sweep.clusters import note_job
 from segbench.sweep.launcher import ClusterLauncher, Overrides, last_line, without_result
 
-if TYPE_CHECKING:
-    from submitit import Job
-
+JOB = "slurm_job"
+"""The file in a sweep's folder with the number of its Slurm job."""
 POLL_S = 1.0
 """Between two looks for results."""
 STATES_S = 5.0
@@ -40,7 +36,7 @@ ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL
 
 
 class SlurmLauncher(ClusterLauncher):
-    """One job for each point; `params` are submitit's, `submitit_folder` is where it exchanges them."""
+    """One job for each point. `params` are submitit's; in `submitit_folder` it keeps the files of the jobs."""
 
     def __init__(self, submitit_folder: str, max_num_timeout: int, **params: Any) -> None:
         self.folder = submitit_folder
@@ -51,10 +47,9 @@ class SlurmLauncher(ClusterLauncher):
         """Submit the points and wait for all of them; cancel what is left where that is interrupted."""
         if not job_overrides:
             return []
-        self.make_sweep_folder()
         jobs = self._submit(job_overrides, initial_job_idx)
         array = jobs[0].job_id.partition("_")[0]
-        note_job(Path(self.config.hydra.sweep.dir), array)
+        Path(self.config.hydra.sweep.dir, JOB).write_text(array, encoding="utf-8")
         self.say(f"Slurm job {array}: {len(jobs)} points, logs in {self.folder}")
         try:
             results = self._collect(jobs, array, job_overrides)
@@ -77,7 +72,7 @@ class SlurmLauncher(ClusterLauncher):
         with contextlib.suppress(OSError):
             folder.rmdir()
 
-    def _submit(self, job_overrides: Overrides, initial_job_idx: int) -> list[Job[JobReturn]]:
+    def _submit(self, job_overrides: Overrides, initial_job_idx: int) -> list[Any]:
         """Hand the points to Slurm. `HydraException` with the reason where it does not take them."""
         import submitit
         from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
@@ -86,29 +81,29 @@ class SlurmLauncher(ClusterLauncher):
         point = Plugin()  # what a job calls
         point.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         executor = submitit.AutoExecutor(self.folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
-        shared = {
-            field.name for field in dataclasses.fields(BaseQueueConf)
-        }  # with its other engines; a prefix tells Slurm's own
+        # what submitit's other engines take as well; a prefix tells Slurm's own
+        shared = {field.name for field in dataclasses.fields(BaseQueueConf)}
         named = {name if name in shared else f"slurm_{name}": value for name, value in self.params.items()}
         count = len(job_overrides)
         try:
             executor.update_parameters(**named)
             with contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is in the error as well
-                jobs: list[Job[JobReturn]] = executor.map_array(
-                    point,
-                    [list(overrides) for overrides in job_overrides],
-                    ["hydra.sweep.dir"] * count,
-                    range(initial_job_idx, initial_job_idx + count),
-                    [""] * count,
-                    [Singleton.get_state()] * count,
+                return list(
+                    executor.map_array(
+                        point,
+                        [list(overrides) for overrides in job_overrides],
+                        ["hydra.sweep.dir"] * count,
+                        range(initial_job_idx, initial_job_idx + count),
+                        [""] * count,
+                        [Singleton.get_state()] * count,
+                    )
                 )
-            return jobs
         except ValueError as error:  # a parameter that sbatch does not have
             raise HydraException(f"hydra.launcher: {str(error).splitlines()[0]}") from error
         except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedSubmissionError) as error:
             raise HydraException(f"Slurm does not take the sweep: {last_line(error)}") from error
 
-    def _collect(self, jobs: list[Job[JobReturn]], array: str, job_overrides: Overrides) -> list[JobReturn]:
+    def _collect(self, jobs: list[Any], array: str, job_overrides: Overrides) -> list[JobReturn]:
         """The points' results in order; each is shown when it comes, or when its job has ended without one."""
         results: dict[int, JobReturn] = {}
         ended: dict[int, float] = {}
@@ -133,6 +128,17 @@ class SlurmLauncher(ClusterLauncher):
         return [results[index] for index in range(len(jobs))]
 
 
+def still_running(folder: Path) -> str | None:
+    """The Slurm job that still measures points of a sweep's folder, in words; `None` where there is none."""
+    try:
+        job = (folder / JOB).read_text(encoding="utf-8").strip()
+        asked = ["squeue", "--noheader", f"--jobs={int(job)}"]
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return f"Slurm job {job} still measures points of {folder}" if found.stdout.strip() else None
+
+
 def _without_nulls(value: Any) -> Any:
     """Leave out what is not asked for: submitit would pass it on."""
     if isinstance(value, dict):
@@ -140,7 +146,7 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _result(job: Job[JobReturn]) -> JobReturn:
+def _result(job: Any) -> JobReturn:
     """What a job sent back: the point's result, or an error that came before the point."""
     try:
         result: JobReturn = job.results()[0]

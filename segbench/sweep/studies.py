@@ -7,8 +7,7 @@ import difflib
 import html
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -21,15 +20,6 @@ from segbench.sweep.ending import EXIT_REFUSED, RefusedError
 from segbench.sweep.folder import STATE
 
 QUICK = "quick"
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a study ended: its name, its folder below the index, and its exit code."""
-
-    name: str
-    folder: Path
-    code: int
 
 
 def studies() -> list[str]:
@@ -62,19 +52,19 @@ def several_studies(arguments: Sequence[str]) -> tuple[list[str], list[str]] | N
 def run_all(names: Sequence[str], others: Sequence[str]) -> int:
     """Run the studies and write the index; returns 0 where all ended well, else the first other exit code."""
     root, others = folder_of(others)
-    done: list[Done] = []
+    codes: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         print(f"Study {number} of {len(names)}: {name}", flush=True)
         folder = root / name
         resumed = [override("resume", str(folder))] if (folder / STATE).is_file() else []
         given = [override("study", name), override("hydra.sweep.dir", str(folder)), *resumed, *others]
-        code = subprocess.run([sys.executable, "-m", "segbench", *given], check=False).returncode
-        done.append(Done(name, folder, code))
-        write_text(index(done, root), root / "index.html")
-        if code == EXIT_REFUSED:
+        codes[name] = subprocess.run([sys.executable, "-m", "segbench", *given], check=False).returncode
+        root.mkdir(parents=True, exist_ok=True)
+        write_text(index(codes, root), root / "index.html")
+        if codes[name] == EXIT_REFUSED:
             break  # what is wrong with the arguments is wrong for all
     print(f"Reports: {root / 'index.html'}")
-    return next((study.code for study in done if study.code), 0)
+    return next((code for code in codes.values() if code), 0)
 
 
 def folder_of(others: Sequence[str]) -> tuple[Path, list[str]]:
@@ -93,19 +83,13 @@ def folder_of(others: Sequence[str]) -> tuple[Path, list[str]]:
     return Path(str(resume)), rest
 
 
-def index(done: Sequence[Done], root: Path) -> str:
-    """The index page: a link to each report."""
-    root.mkdir(parents=True, exist_ok=True)
+def index(codes: Mapping[str, int], root: Path) -> str:
+    """The index page: a link to the report of each study, and its exit code where it did not end well."""
     lines = []
-    for study in done:
-        page = study.folder / REPORT_FOLDER / REPORT_PAGE
-        name = html.escape(study.name)
-        link = (
-            f'<a href="{html.escape(str(page.relative_to(root)))}">{name}</a>'
-            if page.exists()
-            else f"{name} (no report)"
-        )
-        lines.append(f"<li>{link}{'' if study.code == 0 else f' (exit code {study.code})'}</li>")
+    for study, code in codes.items():
+        name, page = html.escape(study), f"{study}/{REPORT_FOLDER}/{REPORT_PAGE}"
+        link = f'<a href="{html.escape(page)}">{name}</a>' if (root / page).exists() else f"{name} (no report)"
+        lines.append(f"<li>{link}{f' (exit code {code})' if code else ''}</li>")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>segbench studies</title></head>\n'
         f"<body><h1>Studies</h1>\n<ul>\n{chr(10).join(lines)}\n</ul></body></html>\n"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins import basic_launcher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from segbench.config.overrides import parsed
 from segbench.sweep.axes import sweep_overrides
-from segbench.sweep.clusters import check_launcher
-from segbench.sweep.ending import EXIT_FAILED, EndedError
-from segbench.sweep.local import LocalLauncher
+from segbench.sweep.ending import EXIT_FAILED
+from segbench.sweep.launcher import check_launcher
+from segbench.sweep.local import run_job
 
 
 class SessionSweeper(BasicSweeper):
@@ -23,12 +23,10 @@ class SessionSweeper(BasicSweeper):
         """Called by Hydra before the sweep. `RefusedError` for a launcher that cannot work here."""
         check_launcher(config.hydra.runtime.choices["hydra/launcher"], config.hydra.launcher._target_)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        if type(self.launcher) is BasicLauncher:
-            self.launcher = LocalLauncher()
-            self.launcher.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        basic_launcher.run_job = run_job  # type: ignore[assignment, attr-defined]  # Hydra has no other way to be given one
 
     def sweep(self, arguments: list[str]) -> None:
-        """Measure the points that the overrides span. `EndedError` where some of them failed."""
+        """Measure the points that the overrides span; exits with 1 where some of them failed."""
         from segbench.sweep.session import Session
 
         assert self.config is not None and self.launcher is not None
@@ -42,7 +40,7 @@ class SessionSweeper(BasicSweeper):
                 session.show_missed(batch, self.launcher.launch(batch, initial_job_idx=first))
                 first += len(batch)
         if session.failed:
-            raise EndedError(EXIT_FAILED)
+            raise SystemExit(EXIT_FAILED)
 
     def _points(self, overrides: list[str]) -> list[list[str]]:
         assert self.hydra_context is not None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from segbench.base.interrupts import held_back
 from segbench.point.record import FILE_NAME, REPORT_FOLDER, TABLE, Record, load, load_sweep
 from segbench.sweep.folder import STATE, claim, give_back, mark_killed, open_sweep, refuse_links
-from segbench.tracking.none import NoTracker
+from segbench.sweep.results import Results
 from segbench.tracking.tracker import MlflowTracker, TrackerError
 
 
@@ -20,17 +20,12 @@ class Sent(NamedTuple):
 
 
 def send_missing(
-    tracker: MlflowTracker | NoTracker,
-    points: Sequence[Path],
-    run_id: str | None,
-    sent: Callable[[], object] = lambda: None,
+    tracker: MlflowTracker, points: Sequence[Path], run_id: str | None, sent: Callable[[], object] = lambda: None
 ) -> int:
     """Send the records of the points' folders that the tracker lacks below the run `run_id`; returns how many.
 
     `sent` is called after each. Raises `TrackerError` where the tracker cannot be used.
     """
-    if isinstance(tracker, NoTracker):
-        return 0
     tracker.parent_run = run_id
     count, refused = 0, []
     for folder in tracker.reconcile(points, run_id) if run_id else points:
@@ -60,24 +55,31 @@ def send_folder(tracker: MlflowTracker, folder: Path, sent: Callable[[], object]
         if (folder / FILE_NAME).is_file():
             return Sent(1, send_missing(tracker, [folder], None, sent), [])
         points, broken = load_sweep(folder)
-        count = _send_sweep(tracker, folder, dict(points), sent) if points else 0
+        count = _send_sweep(tracker, folder, points, sent) if points else 0
         return Sent(len(points), count, broken)
     finally:
         give_back(lock)
 
 
-def _send_sweep(tracker: MlflowTracker, folder: Path, points: dict[str, Record], sent: Callable[[], object]) -> int:
-    from segbench.report.comparison import headline
-    from segbench.report.console import markdown
-
-    sweep, records = open_sweep(folder, []), list(points.values())
+def _send_sweep(
+    tracker: MlflowTracker, folder: Path, points: list[tuple[str, Record]], sent: Callable[[], object]
+) -> int:
+    sweep = open_sweep(folder, [])
     study = next((word.removeprefix("study=") for word in sweep.command if word.startswith("study=")), None)
     run_id = tracker.start_sweep(study or " ".join(sweep.command) or folder.name, sweep.command, sweep.id)
-    count = send_missing(tracker, [folder / name for name in points], run_id, sent)
-    files, killed = [folder / TABLE, folder / REPORT_FOLDER], any(record.status == "killed" for record in records)
+    count = send_missing(tracker, [folder / name for name, _ in points], run_id, sent)
     with held_back():
-        tracker.finish_sweep(run_id, files, markdown(records), headline(records), killed)
+        killed = any(record.status == "killed" for _, record in points)
+        close_run(tracker, run_id, Results(folder, points, axes=sweep.axes), killed)
     return count
+
+
+def close_run(tracker: MlflowTracker, run_id: str, results: Results, killed: bool) -> None:
+    """Close a sweep's run with its table, its figures, and the files that lie in its folder."""
+    from segbench.report.console import markdown
+
+    files = [results.folder / TABLE, results.folder / REPORT_FOLDER]
+    tracker.finish_sweep(run_id, files, markdown(results.records, results.axes), results.figures(), killed)
 
 
 def sweeps_in(folder: Path) -> Iterator[Path]:

@@ -1,33 +1,30 @@
 """The run of a sweep, or of a single point, in the tracker. A tracker that cannot be used costs one warning."""
 
 from collections.abc import Callable
-from typing import Any
 
 from omegaconf import DictConfig
 
 from segbench.base.interrupts import held_back
 from segbench.config.compose import instantiated
-from segbench.point.record import REPORT_FOLDER, TABLE
 from segbench.sweep.ending import RefusedError
 from segbench.sweep.results import Results
-from segbench.sweep.sync import send_missing
+from segbench.sweep.sync import close_run, send_missing
 from segbench.tracking.tracker import UNREACHABLE, TrackerError
 
 
 class TrackedRun:
-    """What a command has in the tracker; `warn` is told once where it cannot be used."""
+    """What a command has in the tracker; `warn` is told once where it cannot be used.
 
-    def __init__(self, tracker: Any, warn: Callable[[str], None]) -> None:
+    `RefusedError` for a tracker that can never be used, such as one without an address.
+    """
+
+    def __init__(self, config: DictConfig, warn: Callable[[str], None]) -> None:
         self.usable = False
         self.run_id: str | None = None
-        self._tracker, self._warn = tracker, warn
         self._sweep: tuple[str, list[str], str] | None = None
-
-    @staticmethod
-    def of(config: DictConfig, warn: Callable[[str], None]) -> "TrackedRun":
-        """By the tracker of a configuration. `RefusedError` for one that cannot be, such as one without an address."""
+        self._warn = warn
         try:
-            return TrackedRun(instantiated(config.tracker), warn)
+            self._tracker = instantiated(config.tracker)
         except ValueError as error:
             raise RefusedError(str(error)) from error
 
@@ -36,8 +33,9 @@ class TrackedRun:
         """What the points are told: the run that theirs belong to, or that they need not try."""
         return self.run_id if self.usable else UNREACHABLE
 
-    def open(self) -> None:
-        """Prepare the tracker, and open the run of the sweep where there is one."""
+    def open(self, sweep: tuple[str, list[str], str] | None = None) -> None:
+        """Prepare the tracker, and open the run of a sweep: by its name, its overrides and the id of its folder."""
+        self._sweep = sweep or self._sweep
         try:
             self._tracker.prepare()
             if self._sweep:
@@ -46,29 +44,20 @@ class TrackedRun:
         except TrackerError as error:
             self._warn(f"{error}. Records are kept in the output folder: scripts/sync.py sends them later.")
 
-    def open_sweep(self, name: str, overrides: list[str], sweep_id: str) -> None:
-        """Prepare the tracker, and open the run of a sweep; one that was resumed has it already."""
-        self._sweep = name, overrides, sweep_id
-        self.open()
-
     def close_sweep(self, results: Results, killed: bool, all_sent: bool) -> None:
         """Close the sweep's run with its table and files. Send the missing points before, unless `all_sent`."""
-        from segbench.report.console import markdown
-
-        if not self.usable and results.points:  # it may be back
+        if not self.usable and results.points:  # the store may answer again
             self.open()
             all_sent = False
         if not self.usable or self.run_id is None:
             return
         folder = results.folder
-        files = [folder / TABLE, folder / REPORT_FOLDER]
         try:
             with held_back():
                 if not all_sent:
                     self._tracker.prepare()
                     send_missing(self._tracker, [folder / name for name, _ in results.points], self.run_id)
-                table, figures = markdown(results.records, results.axes), results.figures()
-                self._tracker.finish_sweep(self.run_id, files, table, figures, killed)
+                close_run(self._tracker, self.run_id, results, killed)
         except TrackerError as error:
             kept = f"Records are kept in the output folder: scripts/sync.py {folder} sends what is missing."
             self._warn(f"{error}. {kept}")

@@ -15,8 +15,6 @@ class NoTracker:
 
     def start_sweep(self, *_: object) -> None: ...
 
-    def finish_sweep(self, *_: object) -> None: ...
-
     def log_point(self, record: Record, folder: Path) -> bool:
         """Returns that nothing is left to send."""
         return True

@@ -1,21 +1,27 @@
-"""An MLflow store: how long to wait for it, its client, its experiment and its runs."""
+"""An MLflow store: how long to wait for it, its client, its experiment, its runs, and where a browser shows them."""
 
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from filelock import FileLock
 
+from segbench.tracking.address import VARIABLE
+
 ATTEMPTS = 2
-"""A request that fails is repeated once, since a server may have closed the connection that it came by."""
+"""A request that fails is repeated once, since a server may have closed a connection that was idle."""
 CREATION_LOCK = 0x5E6BE9C
 """PostgreSQL's number of the lock around the creation of tables; it frees the lock of a process that was killed."""
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Lets the pages of the experiment open with its runs and not with language-model traces."""
+COMPARED = 50
+"""Up to so many runs go into one link that compares them; more would make an address that browsers cut."""
 ALL = 50_000
 """The most runs that MLflow returns at once; no sweep has so many points."""
 
@@ -124,3 +130,28 @@ class Store:
 
 store_at = cache(Store)
 """The store at an address: the same one for all points that a process measures."""
+
+
+def pages_of(store: Store, uri: str | None, run_id: str | None) -> list[str]:
+    """Lines that say how to look at a sweep's runs; `uri` is the configured address, where there is one."""
+    page = _page_of(store, run_id)
+    if store.address.startswith("http"):
+        return [store.address.rstrip("/") + page]
+    command = "mlflow ui"
+    if "UV" in os.environ:
+        command = "uv run mlflow ui" if store.is_file else "uv run --extra server mlflow ui"
+    if not store.is_file:
+        command += " --backend-store-uri " + (shlex.quote(uri) if uri else f'"${VARIABLE}"')
+    return [f"{command}      (in this folder, then open)", "http://127.0.0.1:5000" + page]
+
+
+def _page_of(store: Store, run_id: str | None) -> str:
+    """The page of all runs, of a sweep's run, or the one that compares its points."""
+    if run_id is None:
+        return f"/#/experiments/{store.experiment_id}/runs"
+    points = store.children(run_id, COMPARED + 1)
+    if not 2 <= len(points) <= COMPARED:
+        return f"/#/experiments/{store.experiment_id}/runs/{run_id}"
+    compared = ",".join(f'"{point.info.run_id}"' for point in reversed(points))
+    experiments = quote(f'["{store.experiment_id}"]')
+    return f"/#/compare-runs?runs={quote(f'[{compared}]')}&experiments={experiments}"

@@ -10,10 +10,10 @@ import yaml
 
 from segbench.base.checks import positive_number
 from segbench.point.record import ANALYSIS_FOLDER, FILE_NAME, Record, id_of
-from segbench.tracking import pages, runs
+from segbench.tracking import runs
 from segbench.tracking.address import VARIABLE, address_of, shown, without_user
 from segbench.tracking.address import TrackerError as TrackerError
-from segbench.tracking.store import Store, store_at
+from segbench.tracking.store import Store, pages_of, store_at
 
 UNREACHABLE = "unreachable"
 """Stands for the sweep's run where the store could not be used: its points do not try again."""
@@ -39,8 +39,8 @@ def explained(method: Method) -> Method:
 class MlflowTracker:
     """Sends to the MLflow store at `uri`, or at the environment's address.
 
-    A request waits for a server about `timeout_s` at most. `AddressError` where a password is in `uri`, and where there
-    is no address; but a point of a sweep, maybe on another machine, is measured without one and then warned of.
+    A request waits for a server about `timeout_s` at most. `AddressError` where `uri` holds a password, and where there
+    is no address; a point of a sweep, perhaps on another machine, is measured without an address, and warns later.
     """
 
     def __init__(self, uri: str | None, experiment: str, timeout_s: float, parent_run: str | None = None) -> None:
@@ -57,7 +57,7 @@ class MlflowTracker:
 
     @explained
     def prepare(self) -> None:
-        """Create or open the store and the experiment, and close the runs of processes that are no more."""
+        """Create or open the store and the experiment, and close the runs that ended processes left open."""
         self._store.open()
         for run in self._store.runs("attributes.status = 'RUNNING'"):
             if runs.is_left_behind(run):
@@ -151,7 +151,7 @@ class MlflowTracker:
     @explained
     def where(self, run_id: str | None) -> list[str]:
         """Lines that say how to look at a sweep's runs in the browser."""
-        return [] if self._store.failed else pages.where(self._store, self.uri, run_id)
+        return [] if self._store.failed else pages_of(self._store, self.uri, run_id)
 
     def _send(self, record: Record, folder: Path) -> None:
         name, tags = runs.name_of(record), runs.tags_of(record, id_of(folder), self.parent_run)
@@ -178,7 +178,7 @@ class MlflowTracker:
         client.set_terminated(run_id, status, end_time=end_ms)
 
     def _close(self, run: Any) -> None:
-        """End the run of a process that is no more; a point's is not whole."""
+        """End a run that its process left open; a point's run is marked as incomplete."""
         if run.data.tags.get("segbench.kind") == "point":
             self._store.client.set_tag(run.info.run_id, runs.INCOMPLETE_TAG, "true")
         self._store.client.set_terminated(run.info.run_id, "KILLED")

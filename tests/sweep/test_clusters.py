@@ -16,7 +16,7 @@ import ray_nodes
 import slurm_daemons
 from conftest import ROOT, CommandLine
 
-from segbench.sweep import clusters
+from segbench.sweep import launcher as launchers
 from segbench.sweep.ending import RefusedError
 
 QUICK = ("timing=fixed_20_100", "timing.warmup_calls=2", "timing.timed_calls=10", "device.threads=1")
@@ -191,8 +191,8 @@ def test_a_ray_that_does_not_answer_is_one_sentence(segbench_in: CommandLine) ->
 def test_without_its_extra_a_launcher_is_refused_in_one_sentence(
     segbench_here: CommandLine, monkeypatch: pytest.MonkeyPatch, launcher: str, extra: str, tmp_path: Path
 ) -> None:
-    absent = {name: (extra, "absent", None) for name, (extra, *_) in clusters.NEEDS.items()}
-    monkeypatch.setattr(clusters, "NEEDS", absent)
+    absent = {name: (extra, "absent", None) for name, (extra, *_) in launchers.NEEDS.items()}
+    monkeypatch.setattr(launchers, "NEEDS", absent)
     done = segbench_here("-m", f"hydra/launcher={launcher}")
     assert done.returncode == 2
     assert (
@@ -204,5 +204,5 @@ def test_without_its_extra_a_launcher_is_refused_in_one_sentence(
 def test_a_machine_without_slurm_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RefusedError, match="there is no sbatch here"):
-        clusters.check_launcher("submitit_slurm", "hydra_plugins.segbench_plugins.SlurmLauncher")
-    clusters.check_launcher("basic", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+        launchers.check_launcher("submitit_slurm", "hydra_plugins.segbench_plugins.SlurmLauncher")
+    launchers.check_launcher("basic", "hydra._internal.core_plugins.basic_launcher.BasicLauncher")

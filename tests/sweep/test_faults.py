@@ -258,17 +258,17 @@ def test_four_sweeps_at_once_into_one_new_store(tmp_path: Path) -> None:
     assert all(end <= began + tolerance_s for end, (began, _) in zip(ends, spans[1:], strict=False)), "one at a time"
 
 
-def test_what_resume_refuses(tmp_path: Path, segbench_in: CommandLine) -> None:
+def test_what_resume_refuses(tmp_path: Path, segbench_here: CommandLine) -> None:
     for arguments, words in (
         (["resume=true"], "resume=True goes on with a sweep"),
         (["-m", "channels=8,10", "resume=nowhere"], "resume=nowhere is not allowed"),
     ):
-        done = segbench_in(*arguments, *QUICK, "tracker=none")
+        done = segbench_here(*arguments, *QUICK)
         assert done.returncode == 2 and words in done.stderr, done.stderr
     (tmp_path / "linked" / "0").mkdir(parents=True)
     (tmp_path / "linked" / "sweep.json").write_text('{"id": "x", "command": []}')
     (tmp_path / "linked" / "0" / ".hydra").symlink_to(tmp_path)
-    done = segbench_in("-m", "channels=8,10", "resume=linked", *QUICK, "tracker=none")
+    done = segbench_here("-m", "channels=8,10", "resume=linked", *QUICK)
     assert done.returncode == 2 and "is a link" in done.stderr
 
 

@@ -7,21 +7,23 @@ import pytest
 import yaml
 from hydra import version
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins import basic_launcher
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus, setup_globals
+from hydra.core.utils import run_job as hydras_run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from segbench.config.compose import CONF_DIR
 from segbench.config.loader import PointLoader
-from segbench.sweep.local import LocalLauncher
+from segbench.sweep.local import run_job
 
 POINT = ["block=stm", "channels=24", "name='true'", "+mine='123'", "+text='a: ${channels} é'", "baseline={block:dw}"]
 
 
-def launched(launcher: BasicLauncher, folder: Path, *more: str) -> dict[str, Any]:
+def launched(folder: Path, *more: str) -> dict[str, Any]:
     """What the task of a point sees, and what is in the point's folder."""
     setup_globals()
     version.setbase("1.3")
@@ -45,6 +47,7 @@ def launched(launcher: BasicLauncher, folder: Path, *more: str) -> dict[str, Any
         return "done"
 
     context = HydraContext(config_loader=loader, callbacks=Callbacks())
+    launcher = BasicLauncher()
     launcher.setup(hydra_context=context, task_function=task, config=master)
     (returned,) = launcher.launch([[*POINT, *more]], initial_job_idx=3)
     seen["status"], seen["overrides"] = returned.status, list(returned.overrides or ())
@@ -55,12 +58,16 @@ def launched(launcher: BasicLauncher, folder: Path, *more: str) -> dict[str, Any
 
 
 @pytest.mark.parametrize("more", [(), ("seed=9",), ("hydra.output_subdir=.hydra",)], ids=str)
-def test_a_point_sees_and_leaves_what_it_does_with_hydra(tmp_path: Path, more: tuple[str, ...]) -> None:
+def test_a_point_sees_and_leaves_what_it_does_with_hydra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
     folder = tmp_path / "sweep"
-    ours = launched(LocalLauncher(), folder, *more)
+    monkeypatch.setattr(basic_launcher, "run_job", run_job)
+    ours = launched(folder, *more)
+    monkeypatch.setattr(basic_launcher, "run_job", hydras_run_job)
     for path in folder.rglob("*.yaml"):
         path.unlink()
-    hydras = launched(BasicLauncher(), folder, *more)
+    hydras = launched(folder, *more)
     for key in ("config", "struct", "hydra", "resolved", "status", "overrides", "files"):
         assert ours[key] == hydras[key], key
     assert ours["status"] is (JobStatus.FAILED if more == ("seed=9",) else JobStatus.COMPLETED)

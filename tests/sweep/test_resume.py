@@ -22,10 +22,10 @@ from segbench.point.identity import PARTS, code_version, differences, digest, id
 from segbench.point.neighbours import Neighbours
 from segbench.point.record import STATUSES, Record, load, save
 from segbench.sweep import folder as sweep_folder
-from segbench.sweep.resume import Plan, Rule, checked_retry
+from segbench.sweep.resume import KeepRule, Plan, checked_retry
 
 HERE = environment.describe()
-BASIC = Rule(["killed"], None, "basic")
+BASIC = KeepRule(["killed"], None, "basic")
 SOURCES = Sources()
 
 
@@ -120,11 +120,9 @@ def test_a_recipe_reads_the_files(tmp_path: Path) -> None:
 def test_finished_records_are_kept_and_killed_points_measured_again(tmp_path: Path, status: str) -> None:
     folder = saved(tmp_path, record_of(["block=dw", "channels=8"], status), record_of(["block=dw", "channels=16"]))
     batch = [["block=dw", f"channels={channels}"] for channels in (8, 16, 24)]
-    plan = Plan(folder, BASIC, SOURCES, HERE)
-    left = plan.to_measure(batch)
+    left = Plan(folder, BASIC, SOURCES, HERE).to_measure(batch)
     again = [[*batch[0], "hydra.sweep.subdir='0'"]] if status == "killed" else []
     assert left == [*again, [*batch[2], "hydra.sweep.subdir='2'"]]
-    assert plan.kept == 2 - len(again)
 
 
 def test_new_points_never_share_a_folder(tmp_path: Path) -> None:
@@ -138,12 +136,12 @@ def test_retry_and_timeouts(tmp_path: Path) -> None:
     folder = saved(tmp_path, record_of(["channels=8"], "failed"), record_of(["channels=16"], "timeout"))
     batch = [["channels=8"], ["channels=16"]]
 
-    def left(rule: Rule) -> list[str]:
+    def left(rule: KeepRule) -> list[str]:
         return [point[0] for point in Plan(folder, rule, SOURCES, HERE).to_measure(batch)]
 
     assert left(BASIC) == []
-    assert left(Rule(["failed"], None, "basic")) == ["channels=8"]
-    assert left(Rule([], 60.0, "basic")) == ["channels=16"], "more time is another question"
+    assert left(KeepRule(["failed"], None, "basic")) == ["channels=8"]
+    assert left(KeepRule([], 60.0, "basic")) == ["channels=16"], "more time is another question"
     with pytest.raises(ValueError, match="retry=nope is not allowed"):
         checked_retry(["nope"])
     with pytest.raises(ValueError, match="must be a list"):
@@ -156,8 +154,8 @@ def test_another_machine_counts_unless_the_launcher_chooses_machines(tmp_path: P
     found = replace(found, identity={**found.identity, **elsewhere})
     folder = saved(tmp_path, found)
     assert Plan(folder, BASIC, SOURCES, HERE).to_measure([["channels=8"]])
-    assert not Plan(folder, Rule([], None, "ray"), SOURCES, HERE).to_measure([["channels=8"]])
-    assert Plan(folder, Rule([], None, "submitit_slurm"), SOURCES, HERE).to_measure([["channels=8"]])
+    assert not Plan(folder, KeepRule([], None, "ray"), SOURCES, HERE).to_measure([["channels=8"]])
+    assert Plan(folder, KeepRule([], None, "submitit_slurm"), SOURCES, HERE).to_measure([["channels=8"]])
     kept, why = BASIC.kept_record(folder / "0", understand(composed(["channels=8"]), [], {}).identity)
     assert kept is None
     assert why == ("records of another machine do not stand: they are kept in superseded/",)
@@ -183,7 +181,9 @@ def test_points_without_a_record_are_found(tmp_path: Path) -> None:
     known = {"overrides": found.overrides, "parameters": {}, "config": found.config, "identity": found.identity}
     for number in range(4):
         (tmp_path / str(number)).mkdir()
-        sweep_folder.begin(tmp_path / str(number), {**known, "environment": HERE, "started": "2026-01-01T00:00:00"})
+        sweep_folder.note_begin(
+            tmp_path / str(number), {**known, "environment": HERE, "started": "2026-01-01T00:00:00"}
+        )
     save(found, tmp_path / "0")  # it ended, and was killed before it said so
     (tmp_path / "1" / "begun.json").write_text("{cut")
     running = {**this_process(), "pid": os.getppid(), "created": 0.0}  # a number that somebody else has now
@@ -219,7 +219,7 @@ def test_folders_that_were_left_are_found_and_those_with_links_left_alone(tmp_pa
     known = {"overrides": [], "parameters": {}, "config": {}, "identity": {}, "environment": {}, "started": ""}
     for name in ("a/1/0", "a/2/0", "studies/1/block/dw/0", "b/1"):
         (tmp_path / name).mkdir(parents=True)
-        sweep_folder.begin(tmp_path / name, known)
+        sweep_folder.note_begin(tmp_path / name, known)
         top = tmp_path / name if name == "b/1" else (tmp_path / name).parent
         (top / ".lock").touch()
     (tmp_path / "a" / "2" / "link").symlink_to(tmp_path)
@@ -234,7 +234,7 @@ def test_folders_that_were_left_are_found_and_those_with_links_left_alone(tmp_pa
 
 def test_a_folder_keeps_its_mark_while_a_point_has_no_end(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
-    sweep_folder.begin(tmp_path / "0", {})
+    sweep_folder.note_begin(tmp_path / "0", {})
     assert "measures point 0" in str(sweep_folder.still_measured(tmp_path))
     sweep_folder.give_back(sweep_folder.claim(tmp_path))
     assert (tmp_path / ".lock").exists()

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from segbench.base.processes import this_process
 from segbench.point.record import FILE_NAME, Record, save
-from segbench.sweep.sync import send_missing
+from segbench.sweep.sync import send_folder, send_missing
 from segbench.tracking import runs
 from segbench.tracking.none import NoTracker
 from segbench.tracking.store import settings
@@ -254,6 +254,19 @@ def test_names() -> None:
     assert runs.name_of(replace(RECORD, overrides=["study=some", "quick=true"])) == "defaults"
 
 
+def test_a_sweep_that_is_sent_later_has_the_table_of_its_axes(
+    store: Path, client: MlflowClient, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep.json").write_text(json.dumps({"id": tmp_path.name, "command": [], "axes": ["channels"]}))
+    for name, values in {"0": {"channels": 8, "seed": 1}, "1": {"channels": 16, "seed": 2}}.items():
+        typed = [f"{key}={value}" for key, value in values.items()]
+        point(tmp_path / name, replace(RECORD, overrides=typed, parameters=values))
+    assert send_folder(tracker_in(store), tmp_path) == (2, 2, [])
+    experiment = client.get_experiment_by_name("segbench")
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.segbench.sweep = '{tmp_path.name}'")
+    assert run.data.tags["mlflow.note.content"].startswith("| channels | params"), "seed is no axis"
+
+
 def test_limits_follow_timeout_s() -> None:
     found = settings(30)
     assert found["MLFLOW_HTTP_REQUEST_TIMEOUT"] == found["PGCONNECT_TIMEOUT"] == "15"
@@ -275,6 +288,4 @@ def test_none_takes_every_call(tmp_path: Path) -> None:
     tracker = NoTracker()
     tracker.prepare()
     tracker.start_sweep("name", [], "id")
-    tracker.finish_sweep("id", [], "table", {}, False)
     assert tracker.log_point(*point(tmp_path)) and tracker.where(None) == []
-    assert send_missing(tracker, [tmp_path], None) == 0
