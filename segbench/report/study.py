@@ -24,8 +24,9 @@ REPORTED_FOLDER = Path(__file__).with_name("reported")
 
 def _file_name(name: str) -> str:
     """Raise where a name could lead out of the report's folder."""
-    if not re.fullmatch(r"[\w-]+", name):
-        raise NotAllowedError("name", name, "it must be letters, digits, _ and -, because files are named so")
+    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+        rule = "it must be letters, digits, _ and -, and dots between them, because files are named so"
+        raise NotAllowedError("name", name, rule)
     return name
 
 
