@@ -36,7 +36,11 @@ def protocol(records: Sequence[Record]) -> str:
     ended = Counter(record.status for record in records if record.status != "ok")
     text = rendered(
         "protocol.jinja",
-        **{"ok": ok, "each": each, "machine_of": machine_of, "class_of": _class_of, "verdicts": verdicts},
+        ok=ok,
+        each=each,
+        machine_of=machine_of,
+        class_of=_class_of,
+        verdicts=verdicts,
         days=dict.fromkeys([*days[:1], *days[-1:]]),
         samples=[int(number) for number in values("latency_ms/n")],
         errors=values("error/vs_reference"),
