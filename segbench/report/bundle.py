@@ -26,7 +26,6 @@ from segbench.report.protocol import protocol
 from segbench.report.quantity import LATENCY, QUANTITIES, RATIO, Quantity
 from segbench.report.report import Report, without_tracker, write_report
 from segbench.report.rounding import significant
-from segbench.report.table import text_of
 
 BUNDLE_FILE, BUNDLE_VERSION = "bundle.json", 1
 SWEEPS = "sweeps"
@@ -160,7 +159,7 @@ def _compared(request: str, old: Point, new: Point | None, comparisons: int) -> 
 def _text(quantity: Quantity, found: Estimate | None) -> str:
     if found is None:
         return "missing"
-    return significant(found.value, DIGITS) if found.is_exact else text_of(quantity, found)
+    return significant(found.value, DIGITS) if found.is_exact else quantity.text(found)
 
 
 def _agree(quantity: Quantity, old: Point, new: Point, comparisons: int) -> bool | None:

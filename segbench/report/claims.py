@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from segbench.report.estimate import Estimate
 from segbench.report.evidence import quotient
 from segbench.report.points import MACHINE, Point, as_list, in_words, values_on
-from segbench.report.quantity import Quantity, quantity
+from segbench.report.quantity import RATIO, Quantity, quantity
 from segbench.report.study import ClaimSpec, Where
-from segbench.report.table import quotient_text
 
 CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "not distinguishable"
 IN_PART, UNANSWERED = "confirmed in part", "not answered"
@@ -126,7 +125,7 @@ def _contradicts(spec: ClaimSpec, found: Estimate) -> bool:
 def _evidence(claimed: Quantity, spec: ClaimSpec, shown: Sequence[Setting], settings: int) -> str:
     """The quotients that decided, in words."""
     listed = [
-        f"{quotient_text(c.quotient)}{f' at {c.name}' if c.name else ''}{' (disturbed)' if c.disturbed else ''}"
+        f"{RATIO.text(c.quotient)}{f' at {c.name}' if c.name else ''}{' (disturbed)' if c.disturbed else ''}"
         for c in shown[:MOST_LISTED]
         if c.quotient
     ]

@@ -6,6 +6,7 @@ from functools import partial
 
 from segbench.base.checks import one_of
 from segbench.report.estimate import Estimate
+from segbench.report.rounding import count, interval, significant
 
 Metrics = Mapping[str, float]
 
@@ -53,6 +54,14 @@ class Quantity:
     def shown(self, estimate: Estimate) -> Estimate:
         """The figure in `unit`."""
         return estimate.scaled(1 / self.scale)
+
+    def text(self, estimate: Estimate) -> str:
+        """The figure in `unit`, rounded, with its interval."""
+        shown = self.shown(estimate)
+        if not shown.is_exact:
+            return interval(shown.value, *shown.bounds)
+        whole = self.scale == 1 and not self.measured and float(shown.value).is_integer()
+        return count(shown.value) if whole else significant(shown.value, self.digits)
 
 
 LATENCY = Quantity("latency_ms/median", "latency", "ms", power=1, measured=True, additive=True)

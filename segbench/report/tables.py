@@ -13,9 +13,9 @@ from segbench.report.estimate import Estimate
 from segbench.report.evidence import quotient
 from segbench.report.exact import exact_rows
 from segbench.report.points import MACHINE, SWEEP, Point, values_on
-from segbench.report.quantity import Quantity, quantity
+from segbench.report.quantity import RATIO, Quantity, quantity
 from segbench.report.study import TableSpec
-from segbench.report.table import Cell, Column, Table, figure_cell, plain_table, quotient_text, text_of
+from segbench.report.table import Cell, Column, Table, figure_cell, plain_table
 
 Side = Any
 """A value of the axis whose values stand side by side; `None` where nothing does."""
@@ -97,8 +97,8 @@ def _rivals(points: Sequence[Point], compare: str | None) -> dict[int, list[Poin
 
 
 def _cell(point: Point, shown: Quantity, rivals: Sequence[Point]) -> Cell:
-    cell = figure_cell(shown, point.record)
-    return cell.as_best(bool(rivals) and all(_is_better(point, rival, shown) for rival in rivals))
+    best = bool(rivals) and all(_is_better(point, rival, shown) for rival in rivals)
+    return figure_cell(shown, point.record, best)
 
 
 def _is_better(point: Point, rival: Point, shown: Quantity) -> bool:
@@ -121,9 +121,9 @@ def _total_rows(spec: TableSpec, sides: Mapping[Side, list[Point]], quantities: 
     quotients = [Cell(f"{TOTAL} over {spec.total}"), *sums[1:]]
     for (side, members), shown in product(sides.items(), quantities):
         found, reference = total(shown, members), total(shown, sides.get(spec.total, []))
-        sums.append(Cell(text_of(shown, found) if found else ""))
+        sums.append(Cell(shown.text(found) if found else ""))
         over = found.over(reference) if found and reference and side != spec.total else None
-        quotients.append(Cell(quotient_text(over) if over else ""))
+        quotients.append(Cell(RATIO.text(over) if over else ""))
     return [sums, quotients] if len(sides) > 1 else [sums]
 
 
