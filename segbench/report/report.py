@@ -24,10 +24,9 @@ from segbench.report.plots import Plot, plots
 from segbench.report.points import Point, as_list, in_words, load_points, machine_of, values_on, with_axes
 from segbench.report.protocol import protocol
 from segbench.report.quantity import LATENCY, RATIO
-from segbench.report.reported import reported
 from segbench.report.study import ReportSpec, parse, spec_for
 from segbench.report.table import Table, plain_table
-from segbench.report.tables import tables
+from segbench.report.tables import reported, tables
 
 FACTS = (
     "cpu", "host", "os", "cores_physical", "cores_logical", "memory_bytes", "simd", "accelerator",

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from segbench.base.checks import one_of
 from segbench.base.errors import NotAllowedError
-from segbench.report.exact import TABLES
+from segbench.report.exact import EXACT_ROWS
 from segbench.report.points import MACHINE, SWEEP, Point
 from segbench.report.quantity import QUANTITIES, quantity
 
@@ -34,7 +34,7 @@ Where = Mapping[str, Any]
 """Values on axes; a list allows any of its own."""
 FileName = Annotated[str, AfterValidator(_file_name)]
 QuantityName = Annotated[str, AfterValidator(lambda name: one_of("quantity", name, QUANTITIES))]
-ExactName = Annotated[str, AfterValidator(lambda name: one_of("exact", name, TABLES))]
+ExactName = Annotated[str, AfterValidator(lambda name: one_of("exact", name, EXACT_ROWS))]
 ReportedFile = Annotated[
     str, AfterValidator(lambda name: one_of("file", name, sorted(path.name for path in REPORTED_FOLDER.glob("*.csv"))))
 ]

@@ -57,7 +57,7 @@ class Table:
     """One row a point, at full precision: its axes, its status, and metrics by their names in the record."""
 
 
-def plain_table(rows: Iterable[Mapping[str, Any]], caption: str = "", name: str = "") -> Table:
+def plain_table(rows: Iterable[Mapping[Any, Any]], caption: str = "", name: str = "") -> Table:
     """A table of plain values, one mapping of headers to values a row; columns of numbers are columns of figures."""
     texts = pd.DataFrame([{header: _plain_text(value) for header, value in row.items()} for row in rows])
     columns = [Column(str(header), is_text=not texts[header].map(_is_number).all()) for header in texts]
