@@ -24,13 +24,12 @@ def quotient(a: Point, b: Point, quantity: Quantity, comparisons: int = 1) -> Es
         return None if quantity.measured else found.over(other)
     if found.value <= 0 or other.value <= 0:
         return None
-    latencies = _paired(a, b) if quantity.power and quantity not in (RATIO, SPEEDUP) else None
-    mine, theirs = a.estimate(LATENCY), b.estimate(LATENCY)
-    if latencies is None or mine is None or theirs is None:
-        return found.over(other).widened(comparisons)
-    power = quantity.power
-    beyond_latency = (found.value / other.value) / (mine.value / theirs.value) ** power
-    return (latencies if power > 0 else latencies.inverse()).scaled(beyond_latency).widened(comparisons)
+    over, mine, theirs = found.over(other), a.estimate(LATENCY), b.estimate(LATENCY)
+    paired = _paired(a, b) if quantity.power and quantity not in (RATIO, SPEEDUP) else None
+    if paired and mine and theirs:
+        beyond_latency = (found.value / other.value) / (mine.value / theirs.value) ** quantity.power
+        over = (paired if quantity.power > 0 else paired.inverse()).scaled(beyond_latency)
+    return over.widened(comparisons)
 
 
 def _paired(a: Point, b: Point) -> Estimate | None:

@@ -104,9 +104,10 @@ def _is_better(point: Point, rival: Point, shown: Quantity) -> bool:
     mine, theirs, found = point.estimate(shown), rival.estimate(shown), quotient(point, rival, shown)
     if mine is None or theirs is None or found is None or point.is_disturbed(shown) or rival.is_disturbed(shown):
         return False
+    low, high = found.bounds
     if shown.lower_is_better:
-        return found.is_smaller and mine.value < theirs.value
-    return shown.lower_is_better is not None and found.is_larger and mine.value > theirs.value
+        return high < 1 and mine.value < theirs.value
+    return shown.lower_is_better is not None and low > 1 and mine.value > theirs.value
 
 
 def _total_rows(spec: TableSpec, sides: Sides, quantities: Sequence[Quantity]) -> list[list[Cell]]:
