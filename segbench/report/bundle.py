@@ -16,7 +16,7 @@ from segbench.base.files import write_json, write_text
 from segbench.config.keys import KEYS, Role, has_role
 from segbench.config.overrides import key_of, readable, without
 from segbench.point.record import load_sweep, save
-from segbench.report.commands import SWEEP_FILE, command_of, overrides_of
+from segbench.report.comparison import SWEEP_FILE, command_of, overrides_of
 from segbench.report.estimate import Estimate
 from segbench.report.evidence import quotient
 from segbench.report.formats import rendered

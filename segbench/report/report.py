@@ -16,8 +16,7 @@ import yaml
 from segbench.base.files import write_text
 from segbench.point.record import REPORT_PAGE, STATUSES
 from segbench.report.claims import Finding, findings
-from segbench.report.commands import axes_of, command_of
-from segbench.report.comparison import swept_keys
+from segbench.report.comparison import axes_of, command_of, swept_keys
 from segbench.report.formats import latex, markdown, rendered, spans
 from segbench.report.nodes import nodes
 from segbench.report.plots import Plot, plots

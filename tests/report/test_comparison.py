@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from segbench.point.record import Record
-from segbench.report.commands import axes_of, command_of, overrides_of
-from segbench.report.comparison import swept_keys
+from segbench.report.comparison import axes_of, command_of, overrides_of, swept_keys
 
 
 def record(*overrides: str, **parameters: object) -> Record:
