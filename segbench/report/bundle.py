@@ -20,7 +20,7 @@ from segbench.report.comparison import SWEEP_FILE, command_of, overrides_of
 from segbench.report.estimate import Estimate
 from segbench.report.evidence import quotient
 from segbench.report.formats import rendered
-from segbench.report.points import Point
+from segbench.report.points import Point, machine_of
 from segbench.report.protocol import protocol
 from segbench.report.quantity import LATENCY, QUANTITIES, RATIO, Quantity
 from segbench.report.report import Report, without_tracker, write_report
@@ -148,7 +148,7 @@ def _agree(quantity: Quantity, old: Point, new: Point, comparisons: int) -> bool
 
     Contended or unsteady figures decide nothing, and latencies of two machines may differ as they like.
     """
-    on_another_machine = quantity is LATENCY and old.machine != new.machine
+    on_another_machine = quantity is LATENCY and machine_of(old.record) != machine_of(new.record)
     if on_another_machine or old.is_disturbed(quantity) or new.is_disturbed(quantity):
         return None
     unpaired = replace(quantity, power=0)  # an old and a new figure share no baseline run

@@ -49,7 +49,7 @@ def findings(specs: Sequence[ClaimSpec], points: Sequence[Point]) -> list[Findin
         return [decide(spec, points) for spec in specs]
     found = []
     for spec, machine in product(specs, values_on(points, MACHINE)):
-        decided = decide(spec, [point for point in points if point.machine == machine])
+        decided = decide(spec, [point for point in points if point.value(MACHINE) == machine])
         found.append(replace(decided, claim=f"{spec.claim} ({machine})"))
     return found
 

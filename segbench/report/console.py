@@ -28,7 +28,7 @@ COLUMNS = (
     replace(QUANTITIES["first_call"], label="first call\n(s)", unit="", lower_is_better=None),
 )
 """The quantities of the table, under headers of two lines."""
-ALWAYS = (LATENCY.metric, RATIO.metric, SPEEDUP.metric)
+ALWAYS = (LATENCY.metric, RATIO.metric)
 DISPENSABLE = ("flops/torch", "memory_bytes/peak_activation", "macs/thop", "throughput_img_s", "parameters/deploy")
 """Columns that a narrow console does without, in this order, after those that say the same of every point."""
 WAYS = {"mode", "precision", "execution"}
@@ -42,8 +42,12 @@ def console_width() -> int:
     return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
-def comparison_table(records: Sequence[Record], quantities: Sequence[Quantity], keys: Sequence[str]) -> Table:
-    """What was swept, then the quantities; the best value of each column is marked."""
+def comparison_table(records: Sequence[Record], keys: Sequence[str], left_out: Sequence[str] = ()) -> Table:
+    """What was swept, then the quantities that say something; the best value of each column is marked."""
+    measured = {metric for record in records if record.status == "ok" for metric in record.metrics} | {LATENCY.metric}
+    measured -= {*left_out} if WAYS.intersection(keys) else {*left_out, "error/vs_reference"}
+    modes = any("mode" in record.parameters for record in records)
+    quantities = [SPEEDUP_COLUMN if modes and q.metric == RATIO.metric else q for q in COLUMNS if q.metric in measured]
     keys = keys or [key for key in UNSWEPT if any(key in record.parameters for record in records)]
     heads = [*(Column(key, is_text=True) for key in keys), *(Column(quantity.title) for quantity in quantities)]
     cells = [[Cell(str(record.parameters.get(key, ""))) for record in records] for key in keys]
@@ -65,30 +69,21 @@ def _cells(quantity: Quantity, records: Sequence[Record]) -> list[Cell]:
     ]
 
 
-def _quantities(records: Sequence[Record], keys: Sequence[str]) -> list[Quantity]:
-    """The quantities that say something of these records."""
-    measured = {metric for record in records if record.status == "ok" for metric in record.metrics} | {LATENCY.metric}
-    measured -= set() if WAYS.intersection(keys) else {"error/vs_reference"}
-    modes = any("mode" in record.parameters for record in records)
-    found = [quantity for quantity in COLUMNS if quantity.metric in measured]
-    return [SPEEDUP_COLUMN if modes and quantity.metric == RATIO.metric else quantity for quantity in found]
-
-
 def print_comparison(records: Sequence[Record], console: Console, axes: Sequence[str] | None = None) -> None:
     """Print the table, what its marks mean, and the reason of every point that did not end ok.
 
     Columns that a narrow console has no room for are left out, the least important first, and named.
     """
     keys = swept_keys(records, axes)
-    quantities, left_out = _quantities(records, keys), []
-    table = comparison_table(records, quantities, keys)
-    for metric in dict.fromkeys((*_constant(records, quantities), *DISPENSABLE)):
+    left_out: list[str] = []
+    table = comparison_table(records, keys)
+    for metric in dict.fromkeys((*_constant(records), *DISPENSABLE)):
         if _needed_width(table, console) <= console.width:
             break
-        if metric in (quantity.metric for quantity in quantities):
+        narrower = comparison_table(records, keys, [*left_out, metric])
+        if len(narrower.columns) < len(table.columns):
+            table = narrower
             left_out.append(metric)
-            quantities = [quantity for quantity in quantities if quantity.metric != metric]
-            table = comparison_table(records, quantities, keys)
     console.print(formats.rich_table(table))
     used = {sign for row in table.rows for cell in row for sign in (*cell.signs, BEST if cell.best else "")}
     notes = [f"{sign} {meaning}" for sign, meaning in MEANINGS.items() if sign in used]
@@ -100,10 +95,10 @@ def print_comparison(records: Sequence[Record], console: Console, axes: Sequence
             print_line(f"{' '.join(record.overrides) or 'defaults'}: {record.status}: {record.reason}", console)
 
 
-def _constant(records: Sequence[Record], quantities: Sequence[Quantity]) -> list[str]:
+def _constant(records: Sequence[Record]) -> list[str]:
     """The metrics that all of several points have alike; never the latency or the ratio."""
     ok = [record.metrics for record in records if record.status == "ok"]
-    metrics = [quantity.metric for quantity in quantities if quantity.metric not in ALWAYS]
+    metrics = [quantity.metric for quantity in COLUMNS if quantity.metric not in ALWAYS]
     return [m for m in metrics if len(ok) > 1 and len({found[m] for found in ok if m in found}) == 1]
 
 
@@ -125,5 +120,4 @@ def print_line(text: str, console: Console) -> None:
 
 def markdown(records: Sequence[Record], axes: Sequence[str] | None = None) -> str:
     """The comparison as a Markdown table."""
-    keys = swept_keys(records, axes)
-    return formats.markdown(comparison_table(records, _quantities(records, keys), keys))
+    return formats.markdown(comparison_table(records, swept_keys(records, axes)))

@@ -74,13 +74,14 @@ def write_results(folder: Path, with_report: bool, warn: Callable[[str], None]) 
 
 def show_results(results: Results) -> None:
     """Print the comparison, how the claims fared, and where the report and the records are."""
+    from segbench.report.comparison import axes_of
     from segbench.report.console import console_width, print_comparison, print_findings
 
     console = Console(width=console_width())
     if not results.points:
         console.print("No point has a record.", highlight=False)
         return
-    print_comparison(results.records, console)
+    print_comparison(results.records, console, axes_of([results.folder]))
     if results.report:
         print_findings(results.report.findings, console)
         print(f"Report: {results.folder / REPORT_FOLDER / REPORT_PAGE}")

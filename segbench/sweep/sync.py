@@ -67,7 +67,7 @@ def send_folder(tracker: MlflowTracker, folder: Path, sent: Callable[[], object]
 
 
 def _send_sweep(tracker: MlflowTracker, folder: Path, points: dict[str, Record], sent: Callable[[], object]) -> int:
-    from segbench.report.comparison import headline
+    from segbench.report.comparison import axes_of, headline
     from segbench.report.console import markdown
 
     sweep, records = open_sweep(folder, []), list(points.values())
@@ -76,7 +76,7 @@ def _send_sweep(tracker: MlflowTracker, folder: Path, points: dict[str, Record],
     count = send_missing(tracker, [folder / name for name in points], run_id, sent)
     files, killed = [folder / TABLE, folder / REPORT_FOLDER], any(record.status == "killed" for record in records)
     with held_back():
-        tracker.finish_sweep(run_id, files, markdown(records), headline(records), killed)
+        tracker.finish_sweep(run_id, files, markdown(records, axes_of([folder])), headline(records), killed)
     return count
 
 
