@@ -55,10 +55,10 @@ def write(tables: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Mapping[st
     for name, frame in frames.items():
         write_text(frame.to_csv(index=False), target / f"{name}.csv")
     operators, components = frames["operators"], frames["components"]
-    if len(operators) and metrics["flops/audited"] and metrics["memory_bytes/moved"]:
-        roofline(operators, metrics, target / "roofline.png")
     if len(operators) and metrics["memory_bytes/moved"]:
         working_sets(operators, metrics, target / "working_set.png")
+        if metrics["flops/audited"]:
+            roofline(operators, metrics, target / "roofline.png")
     if len(components):
         breakdown(components, target / "breakdown.png")
 

@@ -6,14 +6,14 @@ unsteady timings decide nothing. The intervals are widened for the number of set
 them is refuted by chance in no more than 5% of the studies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from segbench.report.estimate import Estimate
 from segbench.report.evidence import quotient
 from segbench.report.points import MACHINE, Point, as_list, in_words, values_on
-from segbench.report.quantity import RATIO, Quantity, quantity
+from segbench.report.quantity import QUANTITIES, RATIO, Quantity
 from segbench.report.study import ClaimSpec
 
 CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "not distinguishable"
@@ -34,13 +34,8 @@ class Finding:
     settings: int
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Where on the axes a claim was looked at, and the claimed side's figure over the other's, `None` without one."""
-
-    name: str
-    quotient: Estimate | None
-    disturbed: bool
+Settings = Iterator[tuple[str, Estimate | None, bool]]
+"""Where on the axes a claim was looked at, the claimed side's figure over the other's, and whether it was disturbed."""
 
 
 def findings(specs: Sequence[ClaimSpec], points: Sequence[Point]) -> list[Finding]:
@@ -56,48 +51,60 @@ def findings(specs: Sequence[ClaimSpec], points: Sequence[Point]) -> list[Findin
 
 def decide(spec: ClaimSpec, points: Sequence[Point]) -> Finding:
     """One claim against the points of one machine."""
-    claimed = quantity(spec.quantity)
-    settings = _settings(spec, claimed, points)
+    claimed = QUANTITIES[spec.quantity]
     lacking = [
         f"{axis}={value}"
         for where in (spec.of, spec.than or {})
         for axis, values in where.items()
         for value in as_list(values)
         if not any(point.matches({axis: value}) for point in points)
-    ] + [setting.name for setting in settings if setting.quotient is None]
-    known = [(s, None if s.disturbed else _shows(spec, s.quotient)) for s in settings if s.quotient is not None]
-    against, undecided = ([s for s, shows in known if shows is outcome] for outcome in (False, None))
-    if not known:
+    ]
+    shown: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for name, found, disturbed in _settings(spec, claimed, points):
+        if found is None:
+            lacking.append(name)
+        else:
+            said = RATIO.text(found) + (f" at {name}" if name else "") + (" (disturbed)" if disturbed else "")
+            shown[None if disturbed else _shows(spec, found)].append(said)
+    settings = sum(map(len, shown.values()))
+    if not settings:
         return Finding(spec.claim, spec.source, UNANSWERED, "the points that it speaks of were not measured", 0)
-    if against:
-        verdict, decisive = REFUTED, against
-    elif undecided:
-        verdict, decisive = UNDECIDED, undecided
+    if shown[False]:
+        verdict, decisive = REFUTED, shown[False]
+    elif shown[None]:
+        verdict, decisive = UNDECIDED, shown[None]
     else:
-        verdict, decisive = IN_PART if lacking else CONFIRMED, [setting for setting, _ in known]
-    evidence = _evidence(claimed, spec, decisive, len(known))
+        verdict, decisive = IN_PART if lacking else CONFIRMED, shown[True]
+    evidence = _evidence(spec, claimed, decisive, settings)
     evidence += f"; not measured: {', '.join(lacking)}" if lacking else ""
-    return Finding(spec.claim, spec.source, verdict, evidence, len(known))
+    return Finding(spec.claim, spec.source, verdict, evidence, settings)
 
 
-def _settings(spec: ClaimSpec, claimed: Quantity, points: Sequence[Point]) -> list[Setting]:
+def _evidence(spec: ClaimSpec, claimed: Quantity, decisive: Sequence[str], settings: int) -> str:
+    """The quotients that decided, in words."""
+    listed = [*decisive[:MOST_LISTED]]
+    listed += [f"and {len(decisive) - MOST_LISTED} more"] if len(decisive) > MOST_LISTED else []
+    other = f"the claimed {spec.value:g}" if spec.value is not None else "the other's"
+    where = f" in {len(decisive)} of {settings} settings" if settings > 1 else ""
+    return f"{claimed.label} over {other}{where}: {'; '.join(listed)}"
+
+
+def _settings(spec: ClaimSpec, claimed: Quantity, points: Sequence[Point]) -> Settings:
     """The points `of` over the claimed value, or over each that is alike on all axes which `than` does not name."""
-    left, than, found = [point for point in points if point.matches(spec.of)], spec.than, []
+    left, than = [point for point in points if point.matches(spec.of)], spec.than
     if than is None:
         for point in left:
             figure = point.estimate(claimed)
             over = claimed.shown(figure).over(Estimate(float(spec.value or 0))) if figure else None
-            found.append(Setting(in_words(point.other_axes()), over, point.is_disturbed(claimed)))
-        return found
+            yield in_words(point.other_axes()), over, point.is_disturbed(claimed)
+        return
     right = [point for point in points if point.matches(than)]
     pairs = [(a, b) for a in left for b in right if a is not b and a.other_axes(*than) == b.other_axes(*than)]
     several = len({str(b.axes) for _, b in pairs}) > len({str(b.other_axes(*than)) for _, b in pairs})
     for a, b in pairs:
         other = " ".join(["than", *(f"{axis}={b.value(axis)}" for axis in sorted(than))]) if several else ""
         name = " ".join(filter(None, [in_words(a.other_axes(*than)), other]))
-        disturbed = a.is_disturbed(claimed) or b.is_disturbed(claimed)
-        found.append(Setting(name, quotient(a, b, claimed, len(pairs)), disturbed))
-    return found
+        yield name, quotient(a, b, claimed, len(pairs)), a.is_disturbed(claimed) or b.is_disturbed(claimed)
 
 
 def _shows(spec: ClaimSpec, found: Estimate) -> bool | None:
@@ -107,16 +114,3 @@ def _shows(spec: ClaimSpec, found: Estimate) -> bool | None:
     claimed = {"smaller": high < 1, "larger": low > 1, "equal": least <= low and high <= most}[spec.expect]
     contrary = {"smaller": low > 1, "larger": high < 1, "equal": low > most or high < least}[spec.expect]
     return claimed or (False if contrary or found.is_exact else None)
-
-
-def _evidence(claimed: Quantity, spec: ClaimSpec, shown: Sequence[Setting], settings: int) -> str:
-    """The quotients that decided, in words."""
-    listed = [
-        f"{RATIO.text(setting.quotient)}{' at ' * bool(setting.name)}{setting.name}{' (disturbed)' * setting.disturbed}"
-        for setting in shown[:MOST_LISTED]
-        if setting.quotient
-    ]
-    listed += [f"and {len(shown) - MOST_LISTED} more"] if len(shown) > MOST_LISTED else []
-    other = f"the claimed {spec.value:g}" if spec.value is not None else "the other's"
-    where = f" in {len(shown)} of {settings} settings" if settings > 1 else ""
-    return f"{claimed.label} over {other}{where}: {'; '.join(listed)}"

@@ -34,23 +34,20 @@ def quotient(a: Point, b: Point, quantity: Quantity, comparisons: int = 1) -> Es
 
 def _paired(a: Point, b: Point) -> Estimate | None:
     """The quotient of two latencies through the baseline that both were timed beside."""
-    baseline_of_a, baseline_of_b = baseline_axes(a), baseline_axes(b)
     mine, theirs = a.estimate(RATIO), b.estimate(RATIO)
-    if mine is not None and baseline_of_a == _settable(b):
+    baseline_of_a, baseline_of_b = _baseline(a), _baseline(b)
+    if mine and baseline_of_a == _settable(b):
         return mine
-    if theirs is not None and baseline_of_b == _settable(a):
+    if theirs and baseline_of_b == _settable(a):
         return theirs.inverse()
-    if mine is None or theirs is None or baseline_of_a is None or baseline_of_a != baseline_of_b:
-        return None
-    return mine.over(theirs)
+    same = baseline_of_a is not None and baseline_of_a == baseline_of_b
+    return mine.over(theirs) if mine and theirs and same else None
 
 
-def baseline_axes(point: Point) -> dict[str, str] | None:
+def _baseline(point: Point) -> dict[str, str] | None:
     """The values of the point's baseline on its axes; `None` without a baseline."""
     changes = point.record.config.get("baseline")
-    if not isinstance(changes, Mapping):
-        return None
-    return _settable(point) | {key: str(value) for key, value in changes.items()}
+    return _settable(point) | {k: str(v) for k, v in changes.items()} if isinstance(changes, Mapping) else None
 
 
 def _settable(point: Point) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segbench.report.points import Point, values_on
-from segbench.report.quantity import Quantity, quantity
+from segbench.report.quantity import QUANTITIES, Quantity
 from segbench.report.rounding import significant
 from segbench.report.study import PlotSpec
 from segbench.report.style import DPI, Look, legend, log_scales, looks, new_figure
@@ -60,7 +60,7 @@ def plots(specs: Sequence[PlotSpec], points: Sequence[Point]) -> list[Plot]:
     """The plots that have at least two points to show."""
     made = []
     for spec in specs:
-        shown = [quantity(spec.y), *([quantity(spec.x)] if spec.kind == "pareto" else [])]
+        shown = [QUANTITIES[spec.y], *([QUANTITIES[spec.x]] if spec.kind == "pareto" else [])]
         chosen = [p for p in points if p.matches(spec.where) and all(p.estimate(each) for each in shown)]
         if len(chosen) > 1:
             made.append(Plot(spec.name, spec.caption, DRAWN[spec.kind](spec, chosen)))
@@ -88,7 +88,7 @@ def _figures(shown: Quantity, points: Sequence[Point]) -> tuple[list[float], NDA
 def _line(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     """`y` over the axis `x`: medians as marks, 95% intervals as bands."""
     figure, axes = new_figure(7, 4.4)
-    y = quantity(spec.y)
+    y = QUANTITIES[spec.y]
     values = values_on(points, spec.x)
     numbers = all(isinstance(value, int | float) for value in values)
     position: Callable[[Any], float] = float if numbers else lambda value: float(values.index(value))
@@ -113,7 +113,7 @@ def _line(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
 def _pareto(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     """`y` against the quantity `x`; a line joins the points that no other beats in both."""
     figure, axes = new_figure(7, 4.6)
-    x, y = quantity(spec.x), quantity(spec.y)
+    x, y = QUANTITIES[spec.x], QUANTITIES[spec.y]
     drawn: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.5, "capsize": 2}
     for name, look, members in _series(spec, points):
         xs, (ys, bounds) = _figures(x, members)[0], _figures(y, members)
@@ -144,7 +144,7 @@ def pareto_front(
 
 def _bars(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     """`y` for every value of `x`, bars of the series `by` side by side, 95% intervals on top."""
-    y = quantity(spec.y)
+    y = QUANTITIES[spec.y]
     series = _series(spec, points)
     one_each = len(values_on(points, spec.x)) == len(points)  # full width, a series beside the next
     values = values_on([point for *_, members in series for point in members] if one_each else points, spec.x)
@@ -174,7 +174,7 @@ def _heatmap(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     """`y` in every cell of `by` (down) and `x` (across), written into it; colours by its logarithm where it has one."""
     from matplotlib.colors import LogNorm, Normalize
 
-    y, by = quantity(spec.y), str(spec.by)
+    y, by = QUANTITIES[spec.y], str(spec.by)
     down, across = values_on(points, by), values_on(points, spec.x)
     grid = np.full((len(down), len(across)), np.nan)
     for point, value in zip(points, _figures(y, points)[0], strict=True):

@@ -16,12 +16,14 @@ from segbench.report.estimate import Estimate
 from segbench.report.evidence import quotient
 from segbench.report.exact import EXACT_ROWS
 from segbench.report.points import MACHINE, SWEEP, Point
-from segbench.report.quantity import RATIO, Quantity, quantity
-from segbench.report.study import REPORTED_FOLDER, ReportedSpec, TableSpec
+from segbench.report.quantity import QUANTITIES, RATIO, Quantity
+from segbench.report.study import REPORTED_FILES, ReportedSpec, TableSpec
 from segbench.report.table import Cell, Column, Table, figure_cell, plain_table
 
 Sides = Mapping[Any, list[Point]]
 """The points by the value of the axis whose values stand side by side; `None` where nothing does."""
+Totals = Mapping[Any, list[Estimate | None]]
+"""The sums of every side, a quantity after the other."""
 TOTAL = "total"
 
 
@@ -38,7 +40,7 @@ def _exact(spec: TableSpec, points: Sequence[Point]) -> Table:
 
 def _measured(spec: TableSpec, points: Sequence[Point], compare: str | None) -> Table:
     spec, sides = _with_further_axes(spec, points)
-    named = [quantity(name) for name in spec.quantities]
+    named = [QUANTITIES[name] for name in spec.quantities]
     quantities = [each for each in named if any(p.estimate(each) for p in points)] or named[:1]
     at = {(side, _lead(p, spec.rows)): p for side, members in sides.items() for p in reversed(members)}
     rivals = _rivals(points, compare or "")
@@ -49,11 +51,12 @@ def _measured(spec: TableSpec, points: Sequence[Point], compare: str | None) -> 
             point = at.get((side, lead))
             row.append(_cell(point, shown, rivals.get(id(point), ())) if point else Cell(""))
         rows.append(row)
-    if spec.total is not None:
-        rows += _total_rows(spec, sides, quantities)
+    sums = {side: [total(q, members) for q in quantities] for side, members in sides.items() if spec.total is not None}
+    if sums:
+        rows += _total_rows(spec, sums, quantities)
     columns = [Column(axis, is_text=True) for axis in spec.rows]
     columns += [Column(q.title, "" if side is None else str(side)) for side, q in product(sides, quantities)]
-    return Table(columns, rows, spec.name, spec.caption, _frame(spec, sides, quantities, points))
+    return Table(columns, rows, spec.name, spec.caption, _frame(spec, sums, quantities, points))
 
 
 def _with_further_axes(spec: TableSpec, points: Sequence[Point]) -> tuple[TableSpec, Sides]:
@@ -110,16 +113,16 @@ def _is_better(point: Point, rival: Point, shown: Quantity) -> bool:
     return shown.lower_is_better is not None and low > 1 and mine.value > theirs.value
 
 
-def _total_rows(spec: TableSpec, sides: Sides, quantities: Sequence[Quantity]) -> list[list[Cell]]:
+def _total_rows(spec: TableSpec, sums: Totals, quantities: Sequence[Quantity]) -> list[list[Cell]]:
     """Sums over the rows, and their quotients to the side that `total` names."""
-    sums = [Cell(TOTAL), *[Cell("")] * (len(spec.rows) - 1)]
-    quotients = [Cell(f"{TOTAL} over {spec.total}"), *sums[1:]]
-    for (side, members), shown in product(sides.items(), quantities):
-        found, reference = total(shown, members), total(shown, sides.get(spec.total, []))
-        over = found.over(reference) if found and reference and side != spec.total else None
-        sums.append(Cell(shown.text(found) if found else ""))
-        quotients.append(Cell(RATIO.text(over) if over else ""))
-    return [sums, quotients] if len(sides) > 1 else [sums]
+    empty = [Cell("")] * (len(spec.rows) - 1)
+    first, second = [Cell(TOTAL), *empty], [Cell(f"{TOTAL} over {spec.total}"), *empty]
+    for side, found in sums.items():
+        for shown, own, reference in zip(quantities, found, sums.get(spec.total, found), strict=True):
+            over = own.over(reference) if own and reference and spec.total in sums and side != spec.total else None
+            first.append(Cell(shown.text(own) if own else ""))
+            second.append(Cell(RATIO.text(over) if over else ""))
+    return [first, second] if len(sums) > 1 else [first]
 
 
 def total(shown: Quantity, points: Sequence[Point]) -> Estimate | None:
@@ -138,14 +141,12 @@ def total(shown: Quantity, points: Sequence[Point]) -> Estimate | None:
     return Estimate(value, value - half, value + half)
 
 
-def _frame(spec: TableSpec, sides: Sides, quantities: Sequence[Quantity], points: Sequence[Point]) -> pd.DataFrame:
+def _frame(spec: TableSpec, sums: Totals, quantities: Sequence[Quantity], points: Sequence[Point]) -> pd.DataFrame:
     """The raw figures by their metrics' names, intervals beside them: one row a point, and the totals."""
     found = [
         ({**point.axes, "status": point.record.status}, [point.estimate(q) for q in quantities]) for point in points
     ]
-    for side, members in sides.items() if spec.total is not None else ():
-        lead = {spec.rows[0]: TOTAL} | ({spec.over: side} if spec.over else {})
-        found.append((lead, [total(q, members) for q in quantities]))
+    found += [({spec.rows[0]: TOTAL} | ({spec.over: side} if spec.over else {}), own) for side, own in sums.items()]
     rows = []
     for row, estimates in found:
         for shown, estimate in zip(quantities, estimates, strict=True):
@@ -160,8 +161,8 @@ def reported(specs: Sequence[ReportedSpec], points: Sequence[Point]) -> list[Tab
     """The figures that others published of the settings that the points have, beside ours and never mixed in."""
     found = []
     for spec in specs:
-        shown = quantity(spec.quantity)
-        frame = pd.read_csv(REPORTED_FOLDER / spec.file, dtype=str, keep_default_na=False)
+        shown = QUANTITIES[spec.quantity]
+        frame = pd.read_csv(REPORTED_FILES[spec.file], dtype=str, keep_default_na=False)
         settings = [str(name) for name in frame.columns if not str(name).startswith("reported")]
         rows = [
             {**row, "measured here": figure_cell(shown, point.record).signed}
