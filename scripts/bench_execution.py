@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from segbench.config.compose import composed, instantiated
+from segbench.config.compose import composed, instantiated, plain
 from segbench.measure.clock import host_clock
 from segbench.point.entry import try_out
 from segbench.point.isolation import in_fresh_process
@@ -47,7 +47,7 @@ def plain_loop_us(session: Any, binding: Any) -> float:
 
 def harness_us() -> tuple[float, float]:
     """Microseconds of ONNX Runtime's own call, and what a step of segbench takes beyond it; medians over turns."""
-    instantiated({"device": composed(["device.threads=1"]).device})["device"].apply()
+    instantiated(plain(composed(["device.threads=1"]).device, resolve=True)).apply()
     module = in_form(build(["block=prcm", "channels=8"]), "deploy")
     step: Any = OnnxRuntime("none", None).set_up(Placed(module, make_input([8, 4, 4], 1, 0))).step
     session, binding = step.func.__self__, step.args[0]  # the step is the session's method with its binding

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from segbench.config.compose import composed, instantiated
+from segbench.config.compose import composed, instantiated, plain
 from segbench.measure.clock import host_clock, timer_floor_ms
 from segbench.measure.latency import AdaptiveProtocol
 from segbench.measure.session import Maker
@@ -198,8 +198,8 @@ def main() -> None:
     for name, default in (("comparisons", 200), ("repetitions", 25), ("detections", 40)):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
-    settings = {**composed([]).device, "threads": arguments.threads, "memory_format": "contiguous"}
-    instantiated({"device": settings})["device"].apply()
+    settings = plain(composed([]).device, resolve=True)
+    instantiated(settings | {"threads": arguments.threads}).apply()
     rows = measure(arguments, busy=False) + measure(arguments, busy=True)
     with torch.inference_mode():
         seen, false = detections(arguments.detections, 0.02), detections(arguments.detections, 0.0)

@@ -1,7 +1,5 @@
 """The reference numbers of the original implementations, and the rule that makes weights and inputs comparable."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
 """What every room may use: errors, checks of values, whole files, processes, and stopping in order.
 
-Knows no other room.
+It knows no other room.
 """

@@ -1,4 +1,4 @@
 """Configurations: composing them, the table of keys, overrides, and errors in words. Hydra ends here.
 
-Knows base.
+It knows base only.
 """

@@ -1,4 +1,7 @@
-"""Networks around a block, and networks that need none."""
+"""Networks around a block, and networks that need none.
+
+They know torch, blocks, prcm, and the checks and errors of base.
+"""
 
 from collections.abc import Callable
 from typing import TypeAlias

@@ -163,7 +163,7 @@ def baseline_of(task: Task, overrides: Sequence[str]) -> Task | None:
         baseline = task_of(plain(composed([*typed, *changed]), resolve=True), {})
     if baseline.precision.fp32_precision != task.precision.fp32_precision:
         raise NotAllowedError("baseline", changes, "both must compute float32 alike, in ieee or in tf32")
-    if baseline.device.torch_device != task.device.torch_device:
+    if (baseline.device.type, baseline.device.index) != (task.device.type, task.device.index):
         raise NotAllowedError("baseline", changes, "both must run on the same device")
     return baseline
 

@@ -1,4 +1,7 @@
-"""PRCM, channel recalibration: one variant a file, each built as `variant(channels)` by a block."""
+"""PRCM, channel recalibration: one variant a file, each built as `variant(channels)` by a block.
+
+They know torch, and the checks of base.
+"""
 
 from collections.abc import Callable
 from typing import TypeAlias

@@ -1,5 +1,5 @@
 """A module and its input become a step: a call without arguments that can be checked and timed.
 
 Device, precision, training step and inputs, and one file for each execution in conf/execution.
-Knows blocks (the deploy form), measure (what a result holds) and base.
+It knows blocks (the deploy form), measure (what a result holds) and base.
 """

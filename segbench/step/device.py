@@ -61,7 +61,11 @@ class Device:
         return [f"cpu{number}" for number in processors] + ([self.type] if self.type != "cpu" else [])
 
     def apply(self) -> None:
-        """Set everything for this process; `UnsupportedError` where the machine or the process cannot serve it."""
+        """Set everything for this process; `UnsupportedError` where the machine or the process cannot serve it.
+
+        The accelerator's pool is emptied of what earlier points left. For the processor no accelerator is asked
+        anything: that would open a context on it.
+        """
         self._require()
         if self.keep_memory:
             keep_freed_memory()
@@ -79,6 +83,8 @@ class Device:
         torch.backends.cudnn.deterministic = self.cudnn_deterministic
         if self.type != "cpu":
             torch.accelerator.set_device_index(self.index)
+            torch.accelerator.memory.empty_cache()
+            torch.accelerator.memory.reset_peak_memory_stats()
 
     def _require(self) -> None:
         """Raise `UnsupportedError` where the machine does not have the device."""
@@ -146,14 +152,11 @@ def keep_freed_memory() -> bool:
 
 
 def forget_earlier_points() -> None:
-    """Reset what an earlier point of this process may have left: modules, compiled code, the accelerator's memory."""
+    """Reset what an earlier point of this process may have left: modules and compiled code; see `Device.apply`."""
     _collect_garbage()
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()
         sys.modules["torch._dynamo"].utils.counters.clear()
-    if torch.cuda.is_initialized():  # asking an accelerator that nobody uses would open a context on it
-        torch.accelerator.memory.empty_cache()
-        torch.accelerator.memory.reset_peak_memory_stats()
 
 
 def _collect_garbage() -> None:

@@ -76,7 +76,7 @@ def open_sweep(folder: Path, command: Sequence[str], axes: Sequence[str] | None 
     """The sweep of a folder, written there where it is new or now has other axes as well."""
     known = read_sweep(folder)
     found = known or Sweep(uuid.uuid4().hex, list(command))
-    if axes is not None:
+    if axes is not None and (known is None or known.axes is not None):  # those of earlier versions stay unknown
         found = replace(found, axes=list(dict.fromkeys([*(found.axes or ()), *axes])))
     if found != known:
         write_json({key: value for key, value in asdict(found).items() if value is not None}, folder / STATE)

@@ -26,14 +26,14 @@ def repeated(folder: Path, overrides: Sequence[str], config: Mapping[str, Any]) 
         return None
     points = _points(folder.parent)
     points[folder.name] = mine, _ = _measurement(config), list(overrides)
-    for name, (other, others) in points.items():
-        if other != mine or not _comes_first(folder.parent / name, folder):
-            continue
-        if unused := [
-            each for each in overrides if each not in others and (sweep.axes is None or key_of(each) in sweep.axes)
-        ]:
-            same = f"the point {' '.join(others)} is the same measurement"
-            return f"{' '.join(unused)} changes nothing here: {same}"
+    same = sorted((name for name, (other, _) in points.items() if other == mine), key=order_of)
+    for name in same:
+        others = points[name][1]
+        differ = [each for each in overrides if each not in others]
+        if sweep.axes is not None:
+            differ = [each for each in differ if key_of(each) in sweep.axes]
+        if differ and _comes_first(folder.parent / name, folder):
+            return f"{' '.join(differ)} changes nothing here: the point {' '.join(others)} is the same measurement"
     return None
 
 

@@ -1,6 +1,6 @@
 """The end of a sweep: its table, its study's report, and what of both is shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,9 @@ class Results:
 
     folder: Path
     points: list[tuple[str, Record]]
-    report: "Report | None"
-    written: bool
+    report: "Report | None" = None
+    written: bool = True
+    axes: Sequence[str] | None = None
 
     @property
     def records(self) -> list[Record]:
@@ -47,7 +48,7 @@ def check_report(spec: Any, study: str) -> None:
         raise RefusedError(f"the report of study={study} cannot be made: {error}") from error
 
 
-def write_results(folder: Path, with_report: bool, warn: Callable[[str], None]) -> Results:
+def write_results(folder: Path, axes: Sequence[str], with_report: bool, warn: Callable[[str], None]) -> Results:
     """Write comparison.csv, and the report where one is asked for; what cannot be written or read costs a warning."""
     from segbench.report.comparison import comparison
     from segbench.report.report import build_report, write_report
@@ -69,19 +70,18 @@ def write_results(folder: Path, with_report: bool, warn: Callable[[str], None]) 
     except Exception as error:  # whatever it is, the records are there, and so is the comparison
         warn(f"the report is not written: {explain(error)}")
         report, written = None, False
-    return Results(folder, points, report, written)
+    return Results(folder, points, report, written, axes)
 
 
 def show_results(results: Results) -> None:
     """Print the comparison, how the claims fared, and where the report and the records are."""
-    from segbench.report.comparison import axes_of
     from segbench.report.console import console_width, print_comparison, print_findings
 
     console = Console(width=console_width())
     if not results.points:
         console.print("No point has a record.", highlight=False)
         return
-    print_comparison(results.records, console, axes_of([results.folder]))
+    print_comparison(results.records, console, results.axes)
     if results.report:
         print_findings(results.report.findings, console)
         print(f"Report: {results.folder / REPORT_FOLDER / REPORT_PAGE}")

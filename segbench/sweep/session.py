@@ -69,6 +69,7 @@ class Session:
             sweep_folder.refuse_links(resumed)
         opening.callback(sweep_folder.give_back, sweep_folder.claim(self.folder))
         sweep = sweep_folder.open_sweep(self.folder, command, self.axes)
+        self.axes = sweep.axes or self.axes
         if resumed:
             with open_dict(self.config):
                 self.config.hydra.sweep.dir = str(resumed)
@@ -117,7 +118,7 @@ class Session:
                 sweep_folder.mark_killed(self.folder, f"the sweep was {stopped} before this point had a result")
             elif self._launcher not in ON_THIS_MACHINE:  # it has waited for every point
                 sweep_folder.mark_killed(self.folder, other_machines=True)
-        results = write_results(self.folder, self.config.report is not None, warn)
+        results = write_results(self.folder, self.axes, self.config.report is not None, warn)
         all_sent = not self._plan and self._launcher in ON_THIS_MACHINE
         all_sent = all_sent and not any(outcome.untracked for outcome in self.display.outcomes)
         self._tracked.close_sweep(results, bool(stopped), all_sent)

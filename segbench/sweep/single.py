@@ -60,7 +60,7 @@ def _show(folder: Path, tracked: TrackedRun) -> None:
     from segbench.report.console import console_width
 
     record = load(folder / FILE_NAME)
-    show_results(Results(folder, [(folder.name, record)], None, written=True))
+    show_results(Results(folder, [(folder.name, record)]))
     tracked.show_where()
     if record.status == "ok" and (folder / ANALYSIS_FOLDER).is_dir():
         print_analysis(folder, record.metrics, Console(width=console_width()))

@@ -53,7 +53,6 @@ class TrackedRun:
 
     def close_sweep(self, results: Results, killed: bool, all_sent: bool) -> None:
         """Close the sweep's run with its table and files. Send the missing points before, unless `all_sent`."""
-        from segbench.report.comparison import axes_of
         from segbench.report.console import markdown
 
         if not self.usable and results.points:  # it may be back
@@ -68,7 +67,7 @@ class TrackedRun:
                 if not all_sent:
                     self._tracker.prepare()
                     send_missing(self._tracker, [folder / name for name, _ in results.points], self.run_id)
-                table, figures = markdown(results.records, axes_of([folder])), results.figures()
+                table, figures = markdown(results.records, results.axes), results.figures()
                 self._tracker.finish_sweep(self.run_id, files, table, figures, killed)
         except TrackerError as error:
             kept = f"Records are kept in the output folder: scripts/sync.py {folder} sends what is missing."

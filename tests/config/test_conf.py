@@ -138,6 +138,14 @@ def test_every_study_composes(study: str) -> None:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose("config", [f"study={study}"], return_hydra_config=True)
         assert config.name == study
+        assert {key: list(swept_values(key, text)) for key, text in config.hydra.sweeper.params.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", studies())
+def test_every_choice_of_a_study_composes(study: str) -> None:
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose("config", [f"study={study}"], return_hydra_config=True)
         for axes in (config.hydra.sweeper.params, {**config.hydra.sweeper.params, **(config.short or {})}):
             values = {key: list(swept_values(key, text)) for key, text in axes.items()}
             first = {key: found[0] for key, found in values.items()}

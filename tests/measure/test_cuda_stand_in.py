@@ -14,6 +14,7 @@ import torch
 from segbench.base.errors import UnsupportedError
 from segbench.measure.clock import clock_for, cuda_clock
 from segbench.measure.cuda_memory import cuda_peak_bytes
+from segbench.point.entry import try_out
 from segbench.step.cuda_graph import WARM_UP_CALLS, CudaGraph
 from segbench.step.onnxruntime import OnnxRuntime
 from segbench.step.precision import Precision
@@ -157,3 +158,22 @@ def test_onnxruntime_on_cuda_needs_its_package_and_is_told_device_and_precision(
     available.append("CUDAExecutionProvider")
     assert engine._session(library, b"", placed_on_cuda(None), "onnxruntime") == "session"
     assert asked["providers"] == [("CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0})]
+
+
+def test_a_point_on_the_processor_asks_no_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that needs its runtime opens a context, which takes memory on a GPU that others measure on."""
+
+    def asked(*_: Any, **__: Any) -> None:
+        raise AssertionError("the accelerator was asked")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    for name in ("current_device_index", "set_device_index", "synchronize", "current_stream"):
+        monkeypatch.setattr(torch.accelerator, name, asked)
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.accelerator.memory, name, asked)
+    for name in ("current_device", "get_device_properties", "synchronize", "_lazy_init"):
+        monkeypatch.setattr(torch.cuda, name, asked)
+    timing = ["timing=fixed_20_100", "timing.warmup_calls=0", "timing.timed_calls=6"]
+    attempt = try_out(["block=dw", "channels=8", "resolution=8", "device.threads=1", *timing])
+    assert attempt.status == "ok", attempt.traceback

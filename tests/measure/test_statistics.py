@@ -90,7 +90,7 @@ def paired(random: np.random.Generator, truth: float, disturbed: bool) -> tuple[
     return truth * common * copies * noise[0], common * noise[1], batches
 
 
-@pytest.mark.parametrize("disturbed", [False, True])
+@pytest.mark.parametrize("disturbed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_interval_of_a_ratio_covers_whatever_drifts_and_bursts(disturbed: bool) -> None:
     hits = 0
     for seed in range(2000):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType
 
 import pytest
@@ -267,6 +268,7 @@ def test_tracing_gives_everything_back() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_tracing_costs_at_most_ten_forwards_and_50_mb() -> None:
     """The issue's figures for cmunext_l at 256 x 256, as a ratio within this process."""
     ratio, grown = in_fresh_process(_cost_of_tracing)
@@ -292,6 +294,7 @@ def _seconds(call: Callable) -> float:
     return time.perf_counter() - start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", ["stm", "faststm"])
 def test_the_traced_peak_agrees_with_what_the_process_needs(block: str) -> None:
     """jeongwonnet at 512 x 512, batch 8, deploy form, in a process of its own, on one thread.
@@ -302,7 +305,7 @@ def test_the_traced_peak_agrees_with_what_the_process_needs(block: str) -> None:
     that copies maps into a layout of its own, as with DWBlock, the process needs more than any tracer can see: the docs
     have the figures.
     """
-    traced_bytes, resident = in_fresh_process(_peaks, block)
+    traced_bytes, resident = in_fresh_process(partial(_peaks, block))
     assert resident == pytest.approx(traced_bytes, rel=0.15)
 
 

@@ -1,7 +1,10 @@
 """Every module against the numbers of its original implementation."""
 
+import math
+
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from golden import Case, fill, golden_cases, golden_input, statistics, tables
 
 import segbench
@@ -11,6 +14,17 @@ from segbench.measure.macs_thop import macs_thop
 from segbench.measure.parameters import parameter_count
 
 CASES = golden_cases()
+MOST_QUICK_VALUES = 2**17
+"""Of an input; larger ones, the volumes but for the smallest, take seconds."""
+
+
+def marked(cases: list[Case]) -> list[ParameterSet]:
+    """The cases as parameters; those that take seconds run with the slow tests."""
+    slow = [math.prod(case.input) > MOST_QUICK_VALUES or case.params > 2e7 for case in cases]
+    return [
+        pytest.param(case, id=case.name, marks=pytest.mark.slow if is_slow else ())
+        for case, is_slow in zip(cases, slow, strict=True)
+    ]
 
 
 def assert_close(found: dict, expected: dict) -> None:
@@ -27,7 +41,7 @@ def test_all_cases_are_there() -> None:
     assert len(CASES) == 107
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", marked(CASES))
 def test_output_and_parameters_equal_the_original(case: Case) -> None:
     module = fill(segbench.build(case.overrides).double())
     x = golden_input(case.input)
@@ -40,7 +54,7 @@ def test_output_and_parameters_equal_the_original(case: Case) -> None:
             assert_close(statistics(module(x)), case.out)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.thop_macs], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", marked([case for case in CASES if case.thop_macs]))
 def test_counts_equal_the_original(case: Case) -> None:
     module = segbench.build(case.overrides)
     x = torch.randn(case.count_input or case.input)

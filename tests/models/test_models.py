@@ -255,7 +255,10 @@ def test_encoder_comparison_widths() -> None:
 ENCODERS = tables()["encoder_benchmark"]["encoders"]
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if number % 8 == 0 else pytest.mark.slow) for number, name in enumerate(ENCODERS)],
+)
 def test_parameters_of_the_encoder_benchmark(name: str) -> None:
     published = ENCODERS[name]
     classifier = switch_to_deploy(segbench.build(["model=encoder", f"model.encoder={name}"]))

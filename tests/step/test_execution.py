@@ -318,6 +318,7 @@ def test_modes_in_a_sweep_have_speed_ups_and_errors(segbench_in: CommandLine, tm
     assert "autocast_compile" in done.stdout
 
 
+@pytest.mark.slow
 def test_volumes_have_an_equivalent_throughput() -> None:
     part = tried("model=stunet_s", "model.widths=[4,8,8,8,8,8]", "input.shape=[1,32,32,64]")
     assert part.status == "ok", part.reason

@@ -72,6 +72,7 @@ def _params(name: str) -> dict[str, Any]:
     return params
 
 
+@pytest.mark.slow
 def test_parameters_of_the_block_ablation(report_of: Any) -> None:
     table = report_of("block_ablation/channels")("parameters").set_index(["block", "channels"])
     for row in PUBLISHED["block_ablation"]["equal_channels"]:
@@ -80,6 +81,7 @@ def test_parameters_of_the_block_ablation(report_of: Any) -> None:
             assert (found["parameters/train"], found["parameters/deploy"]) == (row[name]["train"], row[name]["deploy"])
 
 
+@pytest.mark.slow
 def test_parameters_of_the_channel_pairs(report_of: Any) -> None:
     table = report_of("block_ablation/pairs")("parameters").set_index(["block", "channels_in_out"])
     for row in PUBLISHED["block_ablation"]["expansion_pairs"]:
@@ -88,6 +90,7 @@ def test_parameters_of_the_channel_pairs(report_of: Any) -> None:
             assert (found["parameters/train"], found["parameters/deploy"]) == (row[name]["train"], row[name]["deploy"])
 
 
+@pytest.mark.slow
 def test_parameters_and_macs_of_the_block_comparison(report_of: Any) -> None:
     table = report_of("block_comparison/stages")("cost").set_index(["network", "stage_of_encoder"])
     comparison = PUBLISHED["block_comparison"]
@@ -98,12 +101,14 @@ def test_parameters_and_macs_of_the_block_comparison(report_of: Any) -> None:
             assert found["macs/thop"] == row[network]["thop_macs"]
 
 
+@pytest.mark.slow
 def test_totals_of_the_block_comparison(report_of: Any) -> None:
     table = report_of("block_comparison/stages")("cost")
     totals = table[table["stage_of_encoder"] == "total"].set_index("network")["parameters/deploy"]
     assert totals.to_dict() == PUBLISHED["block_comparison"]["total_params"]
 
 
+@pytest.mark.slow
 def test_parameters_of_the_prcm_variants(report_of: Any) -> None:
     table = report_of("prcm_expansion/variants")("variants").set_index("variant")["parameters/deploy"]
     assert {name: table[variant] for name, variant in VARIANTS.items()} == PUBLISHED["prcm_expansion"]["params_c64"]
@@ -121,6 +126,7 @@ def test_parameters_over_a_prcm_option(report_of: Any, study: str, axis: str, pu
     assert table.to_dict() == {row[key]: row["params"] for row in PUBLISHED["prcm_expansion"][published]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["fpn", "unet"])
 def test_parameters_of_the_decoders(report_of: Any, decoder: str) -> None:
     table = report_of(f"encoder_benchmark/{decoder}", "mode=baseline", "resolution=64")(decoder)
@@ -133,12 +139,14 @@ def test_parameters_of_the_decoders(report_of: Any, decoder: str) -> None:
 ENCODERS = PUBLISHED["encoder_benchmark"]["encoders"]
 
 
+@pytest.mark.slow
 def test_parameters_of_the_classifiers(report_of: Any) -> None:
     table = report_of("encoder_benchmark/modes", "mode=baseline", "resolution=64")("parameters")
     found = table.set_index("model.encoder")["parameters/deploy"].to_dict()
     assert found == {name: row["classifier_params"] for name, row in ENCODERS.items()}
 
 
+@pytest.mark.slow
 def test_parameters_of_the_volumes(report_of: Any) -> None:
     variants = "variant=classes117/stunet_s,classes117/totalsegmentator"
     table = report_of("encoder_benchmark/volumes", variants, "input.shape=[1,32,32,64]")("volumes").set_index("network")
@@ -218,6 +226,7 @@ def test_what_is_wrong_for_all_studies_is_said_once(segbench_in: CommandLine) ->
     assert len(done.stderr.strip().splitlines()) == 1 and "did you mean channels" in done.stderr
 
 
+@pytest.mark.slow
 def test_several_studies_run_one_after_the_other_with_an_index(segbench_in: CommandLine, tmp_path: Path) -> None:
     names = "prcm_expansion/pool_size,prcm_expansion/se_expansion"
     done = segbench_in(f"study={names}", "quick", "tracker=none", "timing.budget_s=0.1")

@@ -67,10 +67,10 @@ def test_a_stopped_sweep_is_closed_and_resumed(
 
     measure = job.measure_point
 
-    def interrupted(config: object, request: object, *others: object) -> object:
+    def interrupted(request: object, *others: object) -> object:
         if any(each == "channels=6" for each in request.overrides):  # type: ignore[attr-defined]
             raise stop
-        return measure(config, request, *others)  # type: ignore[arg-type]
+        return measure(request, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(job, "measure_point", interrupted)
     done = segbench_here("-m", "channels=4,6,8", *QUICK)
