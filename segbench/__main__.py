@@ -45,7 +45,7 @@ def _compose_and_run() -> None:
     from omegaconf import DictConfig
 
     from segbench.config.compose import CONF_DIR
-    from segbench.sweep.loader import PointLoader
+    from segbench.config.loader import PointLoader
 
     os.environ[TRACEBACKS] = "1"  # Hydra raises, and the sentence is made here
     raised: list[Exception] = []

@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import version
+from hydra._internal.utils import create_config_search_path
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from segbench.config.loader import PointLoader
 
 CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException)
 """What composing raises where something typed is wrong."""
@@ -26,15 +30,20 @@ def launcher_of(choices: Mapping[str, Any]) -> str:
     return str(choices.get("hydra/launcher") or "basic")
 
 
+@lru_cache(maxsize=1)
+def _loader() -> PointLoader:
+    Plugins.instance()  # they register choices of Hydra's own groups
+    return PointLoader(create_config_search_path(str(CONF_DIR)))
+
+
 def composed(overrides: list[str], with_hydra: bool = False) -> DictConfig:
     """The configuration of these overrides, whatever Hydra application runs around it."""
-    application = GlobalHydra.instance()
-    around, application.hydra = application.hydra, None
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return compose("config", overrides, return_hydra_config=with_hydra)
-    finally:
-        application.hydra = around
+    version.setbase("1.3")
+    config = _loader().compose("config", overrides)
+    if not with_hydra:
+        with open_dict(config):
+            del config["hydra"]
+    return config
 
 
 def instantiated(node: Mapping[str, Any]) -> Any:

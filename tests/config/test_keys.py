@@ -19,14 +19,18 @@ def keys_in_conf() -> Iterator[str]:
             yield from (str(key) for key in OmegaConf.load(path) if key != "defaults")
 
 
-@pytest.mark.parametrize("key", sorted(set(keys_in_conf())))
+IN_CONF = dict.fromkeys(keys_in_conf())
+DEFAULTS = plain(composed([], with_hydra=True), resolve=False)
+
+
+@pytest.mark.parametrize("key", IN_CONF)
 def test_every_key_in_conf_is_in_the_table(key: str) -> None:
     assert key in KEYS
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_of_the_table_is_in_conf(key: str) -> None:
-    node: Any = dict.fromkeys(keys_in_conf()) | plain(composed([], with_hydra=True), resolve=False)
+    node: Any = IN_CONF | DEFAULTS
     for part in key.split("."):
         assert part in node
         node = node[part]

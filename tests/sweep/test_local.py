@@ -15,7 +15,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from segbench.config.compose import CONF_DIR
-from segbench.sweep.loader import PointLoader
+from segbench.config.loader import PointLoader
 from segbench.sweep.local import LocalLauncher
 
 POINT = ["block=stm", "channels=24", "name='true'", "+mine='123'", "+text='a: ${channels} é'", "baseline={block:dw}"]

@@ -40,12 +40,23 @@ class PointLoader(ConfigLoaderImpl):
         overrides = [parsed(each) for each in (*given, *sweep_overrides)]
         if any(map(_needs_hydra, overrides)):
             return super().load_sweep_config(master_config, sweep_overrides)
+        config = self._composed_of(master_config.hydra.job.config_name, overrides)
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    def compose(self, config_name: str, overrides: list[str]) -> DictConfig:
+        """The configuration of these overrides, with Hydra's own part, as `hydra.compose` composes it."""
+        found = [parsed(each) for each in overrides]
+        if any(map(_needs_hydra, found)):
+            return self.load_configuration(config_name, overrides, RunMode.RUN, validate_sweep_overrides=False)
+        return self._composed_of(config_name, found)
+
+    def _composed_of(self, config_name: str | None, overrides: list[Override]) -> DictConfig:
         values = [each for each in overrides if self.sets_value(each)]
         choices = [str(each.input_line) for each in overrides if each not in values]
-        config = self._of_choices(master_config.hydra.job.config_name, choices)
+        config = self._of_choices(config_name, choices)
         self._apply_overrides_to_config(values, config)
         _describe(config, overrides)
-        OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
 
     def sets_value(self, override: Override) -> bool:

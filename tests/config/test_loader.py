@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_automatic_config_search_path
 from hydra.core.utils import setup_globals
@@ -12,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from segbench.config.compose import CONF_DIR
-from segbench.sweep.loader import PointLoader
+from segbench.config.compose import CONF_DIR, composed
+from segbench.config.loader import PointLoader
 
 SEARCH_PATH = create_automatic_config_search_path(None, None, str(CONF_DIR))
 setup_globals()
@@ -79,15 +80,26 @@ def nodes(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:
             yield from ((f"{key}.{name}", below) for name, below in nodes(node))
 
 
-@settings(max_examples=60, deadline=None)
-@given(
+POINTS = st.tuples(
     st.lists(st.sampled_from(CHOICES), max_size=3, unique_by=lambda each: each.split("=")[0]),
     st.lists(st.sampled_from(VALUES), max_size=5),
-    st.randoms(use_true_random=False),
-)
-def test_a_point_is_what_hydra_composes(choices: list[str], values: list[str], random: object) -> None:
-    overrides = [*choices, *values]
-    random.shuffle(overrides)  # type: ignore[attr-defined]
+).flatmap(lambda parts: st.permutations([*parts[0], *parts[1]]))
+
+
+@settings(max_examples=4, deadline=None)
+@given(POINTS)
+def test_a_point_is_what_hydra_composes(overrides: list[str]) -> None:
+    check_point(overrides)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(POINTS)
+def test_many_points_are_what_hydra_composes(overrides: list[str]) -> None:
+    check_point(overrides)
+
+
+def check_point(overrides: list[str]) -> None:
     slow = ConfigLoaderImpl(SEARCH_PATH)
     master = slow.load_configuration("config", ["hydra.run.dir=here"], RunMode.MULTIRUN)
     expected = outcome(slow, master, overrides)
@@ -105,3 +117,11 @@ def test_a_point_does_not_change_the_next(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(FAST, "load_configuration", lambda *_: composed.append(1))
     assert FAST.load_sweep_config(master, ["block=stm", "channels=3"]).channels == 3
     assert not composed, "nothing is composed anew for another value"
+
+
+@pytest.mark.parametrize("overrides", [[], ["block=stm", "channels=3"], ["study=block_ablation/channels", "seed=2"]])
+def test_a_composed_configuration_is_what_hydra_composes(overrides: list[str]) -> None:
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        expected = compose("config", overrides)
+    assert composed(overrides) == expected
+    assert composed(overrides)._metadata.flags == expected._metadata.flags
