@@ -41,8 +41,7 @@ def main() -> None:
         load_points([sweep])
         read_s = time.perf_counter() - start
         start = time.perf_counter()
-        report, _ = build_report([sweep])
-        write_report(report, sweep / "report")
+        write_report(build_report([sweep]), sweep / "report")
         whole_s = time.perf_counter() - start
     print(f"{count} records with {samples} samples each: report in {whole_s:.1f} s, {read_s:.1f} s of it reading")
 

@@ -22,8 +22,8 @@ from segbench.report.table import plain_table
 
 def write(folders: list[Path], target: Path) -> None:
     """Write a bundle and say where."""
-    report, broken = build_report(folders)
-    for reason in broken:
+    report = build_report(folders)
+    for reason in report.broken:
         print(f"segbench: warning: {reason}", file=sys.stderr)
     print(f"Bundle: {write_bundle(folders, report, target).parent}")
     try:

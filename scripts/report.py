@@ -23,11 +23,11 @@ def main() -> None:
     several = len(arguments.folders) > 1
     output = arguments.output or (Path(REPORT_FOLDER) if several else arguments.folders[0] / REPORT_FOLDER)
     try:
-        report, broken = build_report(arguments.folders)
+        report = build_report(arguments.folders)
         page = write_report(report, output)
     except (OSError, ValueError) as error:
         sys.exit(f"segbench: {error}")
-    for reason in broken:
+    for reason in report.broken:
         print(f"segbench: warning: {reason}", file=sys.stderr)
     print(f"Report: {page}")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +10,6 @@ from segbench.report.style import COLOURS, DPI, Look, new_figure
 
 MIB = 2**20
 MOST_BARS = 60
-
-
 LEVELS = {
     "L2": Look(COLOURS[0], "o", "-", ""),
     "L3": Look(COLOURS[1], "s", "--", "//"),
@@ -26,8 +23,8 @@ def roofline(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) 
     figure, axes = new_figure(7, 4.6)
     counted = operators[operators["intensity"] > 0]
     whole = metrics["flops/audited"] / metrics["memory_bytes/moved"]
-    low, high = min([*counted["intensity"], whole]) / 2, max([*counted["intensity"], whole]) * 4
-    intensity = np.geomspace(low, high, 200)
+    intensities = [*counted["intensity"], whole]
+    intensity = np.geomspace(min(intensities) / 2, max(intensities) * 4, 200)
     peak = metrics["roofline/peak_gflop_s"]
     for level, look in LEVELS.items():
         bandwidth = metrics[f"roofline/bandwidth_{level}_gb_s"]
@@ -36,8 +33,8 @@ def roofline(operators: pd.DataFrame, metrics: Mapping[str, float], path: Path) 
     for level, look in LEVELS.items():
         those = counted[counted["level"] == level]
         rate = those["flops"] / those["attainable_ms"] / 1e6
-        drawn: dict[str, Any] = {"marker": look.marker, "s": 24, "color": look.colour, "alpha": 0.7}
-        axes.scatter(those["intensity"], rate, label=f"operators in {level}, at best", **drawn)
+        label = f"operators in {level}, at best"
+        axes.scatter(those["intensity"], rate, s=24, color=look.colour, marker=look.marker, alpha=0.7, label=label)
     attained = metrics["roofline/attained_gflop_s"]
     axes.plot(whole, attained, marker="*", markersize=15, color=COLOURS[3], markeredgecolor="black", linestyle="none")
     axes.annotate("the step, measured", (whole, attained), textcoords="offset points", xytext=(10, -12))
@@ -55,20 +52,15 @@ def working_sets(operators: pd.DataFrame, metrics: Mapping[str, float], path: Pa
     for level, look in LEVELS.items():
         those = (moving["level"] == level).to_numpy()
         heights = moving["working_set_bytes"][those] / MIB
-        drawn: dict[str, Any] = {
-            "color": look.colour,
-            "hatch": look.hatch,
-            "alpha": 0.6,
-            "edgecolor": "black",
-            "linewidth": 0.3,
-        }
-        axes.bar(positions[those], heights, **drawn)
+        axes.bar(
+            positions[those], heights, color=look.colour, hatch=look.hatch, alpha=0.6, edgecolor="black", linewidth=0.3
+        )
     for level, line in (("L2", "--"), ("L3", ":")):
         size = metrics.get(f"machine/{level.lower()}_bytes")
         if size is not None:
             axes.axhline(size / MIB, linestyle=line, color="black", linewidth=1)
-            beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8}
-            axes.annotate(f"{level}\n{size / MIB:.3g} MiB", (1.005, size / MIB), **beside)
+            label, beside = f"{level}\n{size / MIB:.3g} MiB", ("axes fraction", "data")
+            axes.annotate(label, (1.005, size / MIB), xycoords=beside, va="center", fontsize=8)
     axes.set_yscale("log")
     axes.set(xlabel="operator, in the order of the step", ylabel="working set (MiB)", title="Working set by operator")
     if len(moving) <= MOST_BARS:
@@ -84,8 +76,8 @@ def breakdown(components: pd.DataFrame, path: Path) -> None:
     figure, axes = new_figure(7, 1.2 + 0.28 * len(shown))
     below, above = shown["share"] - shown["share_ci95_low"], shown["share_ci95_high"] - shown["share"]
     names = [f"{part} ({kind})" for part, kind in zip(shown["path"], shown["module_type"], strict=True)]
-    drawn: dict[str, Any] = {"color": "#9ecae1", "edgecolor": "black", "linewidth": 0.5, "capsize": 2}
-    axes.barh(names, 100 * shown["share"], xerr=100 * np.abs(np.array([below, above])), **drawn)
+    reach = 100 * np.abs(np.array([below, above]))
+    axes.barh(names, 100 * shown["share"], xerr=reach, color="#9ecae1", edgecolor="black", linewidth=0.5, capsize=2)
     axes.set(xlabel="share of the whole step's latency (%), 95% interval", title="Parts, each on its own inputs")
     axes.tick_params(axis="y", labelsize=8)
     figure.savefig(path, dpi=DPI)

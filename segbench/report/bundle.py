@@ -8,25 +8,23 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from segbench.base.files import write_json, write_text
 from segbench.config.keys import KEYS, Role, has_role
 from segbench.config.overrides import key_of, readable, without
-from segbench.point.record import FILE_NAME, Record, load_sweep
-from segbench.report.commands import SWEEP_FILE, command_of, overrides_of
+from segbench.point.record import load_sweep, save
+from segbench.report.comparison import SWEEP_FILE, command_of, overrides_of
 from segbench.report.estimate import Estimate
 from segbench.report.evidence import quotient
 from segbench.report.formats import rendered
-from segbench.report.points import Point
+from segbench.report.points import Point, machine_of
 from segbench.report.protocol import protocol
 from segbench.report.quantity import LATENCY, QUANTITIES, RATIO, Quantity
 from segbench.report.report import Report, without_tracker, write_report
 from segbench.report.rounding import significant
-from segbench.report.table import text_of
 
 BUNDLE_FILE, BUNDLE_VERSION = "bundle.json", 1
 SWEEPS = "sweeps"
@@ -54,42 +52,29 @@ def write_bundle(folders: Sequence[Path], report: Report, target: Path) -> Path:
     """Write the bundle of these sweeps; returns its README. `ValueError` where the folder is there already."""
     if target.exists() and any(target.iterdir()):
         raise ValueError(f"{target} is not empty: a bundle needs a folder of its own")
-    sweeps = [{"overrides": _known_overrides(folder), "command": command_of(folder)} for folder in folders]
+    sweeps = []
+    for folder in folders:
+        sweeps.append({"overrides": overrides_of(folder), "command": command_of(folder)})
+        if not sweeps[-1]["overrides"]:  # its replay would be another sweep
+            missing = f"{SWEEP_FILE} is missing or names no overrides"
+            raise ValueError(f"{folder} does not tell what was typed for it: {missing}")
     target.mkdir(parents=True, exist_ok=True)
     records = []
     for number, folder in enumerate(folders):
         for name, record in load_sweep(folder)[0]:
-            whole = json.loads((folder / name / FILE_NAME).read_text(encoding="utf-8"))
             copy = target / SWEEPS / str(number) / name
             copy.mkdir(parents=True)
-            write_json(_shared(whole), copy / FILE_NAME)
+            asked = without(readable(record.overrides), Role.LOCAL)
+            save(replace(record, config=without_tracker(record.config), overrides=asked), copy)
             records.append(record)
     write_json({"version": BUNDLE_VERSION, "title": report.spec.title, "sweeps": sweeps}, target / BUNDLE_FILE)
     write_report(report, target / "report")
     paragraph = protocol(records)
     write_text(paragraph + "\n", target / "measurement.txt")
-    commits = list(dict.fromkeys(str(record.environment.get("commit")) for record in records))
-    commands = [sweep["command"] for sweep in sweeps]
-    facts = {"title": report.spec.title, "commands": commands, "commits": commits, "name": target.name}
-    write_text(rendered("bundle.md.jinja", protocol=paragraph, sweeps=SWEEPS, **facts), target / "README.md")
+    commits = dict.fromkeys(str(record.environment.get("commit")) for record in records)
+    facts = {"title": report.spec.title, "name": target.name, "commits": commits, "sweeps": sweeps, "folder": SWEEPS}
+    write_text(rendered("bundle.md.jinja", protocol=paragraph, **facts), target / "README.md")
     return target / "README.md"
-
-
-def _known_overrides(folder: Path) -> list[str]:
-    """What was typed for a sweep. `ValueError` where its folder does not tell: its replay would be another sweep."""
-    overrides = overrides_of(folder)
-    if not overrides:
-        raise ValueError(f"{folder} does not tell what was typed for it: {SWEEP_FILE} is missing or names no overrides")
-    return overrides
-
-
-def _shared(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without the address that it was sent to."""
-    return {
-        **record,
-        "config": without_tracker(record["config"]),
-        "overrides": without(readable(record["overrides"]), Role.LOCAL),
-    }
 
 
 def replayed_overrides(bundle: Path) -> list[list[str]]:
@@ -117,50 +102,45 @@ def _is_harmless(override: str) -> bool:
 
 def replay(bundle: Path, output: Path) -> list[Path]:
     """Measure the bundle's sweeps again below `output`; returns their folders."""
-    folders = []
-    for number, overrides in enumerate(replayed_overrides(bundle)):
-        folder = output / str(number)
-        command = [sys.executable, "-m", "segbench", "-m", *overrides, f"hydra.sweep.dir={folder}"]
+    sweeps = {output / str(number): asked for number, asked in enumerate(replayed_overrides(bundle))}
+    for folder, asked in sweeps.items():
+        command = [sys.executable, "-m", "segbench", "-m", *asked, f"hydra.sweep.dir={folder}"]
         subprocess.run(command, check=False)
-        folders.append(folder)
-    return folders
+    return list(sweeps)
 
 
 def compare(bundle: Path, folders: Sequence[Path]) -> list[Difference]:
     """Every figure of the bundle beside the replay's. Points are matched by what they were asked for."""
     found: list[Difference] = []
     for number, folder in enumerate(folders):
-        old = _by_request(load_sweep(bundle / SWEEPS / str(number))[0])
-        new = _by_request(load_sweep(folder)[0])
+        old, new = _by_request(bundle / SWEEPS / str(number)), _by_request(folder)
         for request, point in old.items():
             found += _compared(request, point, new.get(request), comparisons=len(TIMED) * len(old))
     return found
 
 
-def _by_request(records: Sequence[tuple[str, Record]]) -> dict[str, Point]:
-    """Points by their overrides, less those that say where they ran."""
+def _by_request(folder: Path) -> dict[str, Point]:
+    """The points of a sweep by their overrides, less those that say where they ran."""
+    records, _ = load_sweep(folder)
     return {" ".join(without(readable(record.overrides), Role.LOCAL)): Point(record) for _, record in records}
 
 
-def _compared(request: str, old: Point, new: Point | None, comparisons: int) -> list[Difference]:
-    status = old.record.status
-    if new is None:
-        return [Difference(request, "status", status, "not measured", False)]
-    if not (old.ok and new.ok):
-        return [Difference(request, "status", status, new.record.status, status == new.record.status)]
-    found = []
+def _compared(request: str, old: Point, new: Point | None, comparisons: int) -> Iterator[Difference]:
+    if new is None or not (old.ok and new.ok):
+        ended, now = old.record.status, new.record.status if new else "not measured"
+        yield Difference(request, "status", ended, now, ended == now)
+        return
     for quantity in (*(QUANTITIES[name] for name in EXACT), *TIMED):
         before, after = old.estimate(quantity), new.estimate(quantity)
         if before is not None:
             agrees = _agree(quantity, old, new, comparisons) if after and quantity in TIMED else before == after
-            found.append(Difference(request, quantity.metric, _text(quantity, before), _text(quantity, after), agrees))
-    return found
+            yield Difference(request, quantity.metric, _text(quantity, before), _text(quantity, after), agrees)
 
 
 def _text(quantity: Quantity, found: Estimate | None) -> str:
     if found is None:
         return "missing"
-    return significant(found.value, DIGITS) if found.is_exact else text_of(quantity, found)
+    return significant(found.value, DIGITS) if found.is_exact else quantity.text(found)
 
 
 def _agree(quantity: Quantity, old: Point, new: Point, comparisons: int) -> bool | None:
@@ -168,7 +148,7 @@ def _agree(quantity: Quantity, old: Point, new: Point, comparisons: int) -> bool
 
     Contended or unsteady figures decide nothing, and latencies of two machines may differ as they like.
     """
-    on_another_machine = quantity is LATENCY and old.machine != new.machine
+    on_another_machine = quantity is LATENCY and machine_of(old.record) != machine_of(new.record)
     if on_another_machine or old.is_disturbed(quantity) or new.is_disturbed(quantity):
         return None
     unpaired = replace(quantity, power=0)  # an old and a new figure share no baseline run

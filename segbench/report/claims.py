@@ -6,15 +6,15 @@ unsteady timings decide nothing. The intervals are widened for the number of set
 them is refuted by chance in no more than 5% of the studies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from segbench.report.estimate import Estimate
 from segbench.report.evidence import quotient
 from segbench.report.points import MACHINE, Point, as_list, in_words, values_on
-from segbench.report.quantity import Quantity, quantity
-from segbench.report.study import ClaimSpec, Where
-from segbench.report.table import quotient_text
+from segbench.report.quantity import QUANTITIES, RATIO, Quantity
+from segbench.report.study import ClaimSpec
 
 CONFIRMED, REFUTED, UNDECIDED = "confirmed", "refuted", "not distinguishable"
 IN_PART, UNANSWERED = "confirmed in part", "not answered"
@@ -34,104 +34,83 @@ class Finding:
     settings: int
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Where on the axes a claim was looked at, and the claimed side's figure over the other's, `None` without one."""
-
-    name: str
-    quotient: Estimate | None
-    disturbed: bool
+Settings = Iterator[tuple[str, Estimate | None, bool]]
+"""Where on the axes a claim was looked at, the claimed side's figure over the other's, and whether it was disturbed."""
 
 
 def findings(specs: Sequence[ClaimSpec], points: Sequence[Point]) -> list[Finding]:
     """Every claim, decided; for each machine apart where there are several."""
     if MACHINE not in points[0].axes:
         return [decide(spec, points) for spec in specs]
-    machines = {machine: [p for p in points if p.machine == machine] for machine in values_on(points, MACHINE)}
-    decided = [(decide(spec, those), machine) for spec in specs for machine, those in machines.items()]
-    return [replace(found, claim=f"{found.claim} ({machine})") for found, machine in decided]
+    found = []
+    for spec, machine in product(specs, values_on(points, MACHINE)):
+        decided = decide(spec, [point for point in points if point.value(MACHINE) == machine])
+        found.append(replace(decided, claim=f"{spec.claim} ({machine})"))
+    return found
 
 
 def decide(spec: ClaimSpec, points: Sequence[Point]) -> Finding:
     """One claim against the points of one machine."""
-    claimed = quantity(spec.quantity)
-    of_points = [point for point in points if point.matches(spec.of)]
-    if spec.than is None:
-        compared = [_with_value(spec, claimed, point) for point in of_points]
-    else:
-        compared = _with_points(spec.than, claimed, of_points, [p for p in points if p.matches(spec.than)])
-    lacking = _unmatched(spec.of, points) + _unmatched(spec.than or {}, points)
-    lacking += [c.name for c in compared if c.quotient is None]
-    known = [c for c in compared if c.quotient is not None]
-    if not known:
-        return Finding(spec.claim, spec.source, UNANSWERED, "the points that it speaks of were not measured", 0)
-    holds = [c for c in known if c.quotient and not c.disturbed and _holds(spec, c.quotient)]
-    against = [c for c in known if c.quotient and not c.disturbed and _contradicts(spec, c.quotient)]
-    if against:
-        verdict, shown = REFUTED, against
-    elif len(holds) == len(known):
-        verdict, shown = IN_PART if lacking else CONFIRMED, holds
-    else:
-        verdict, shown = UNDECIDED, [c for c in known if c not in holds]
-    evidence = _evidence(claimed, spec, shown, len(known)) + (
-        f"; not measured: {', '.join(lacking)}" if lacking else ""
-    )
-    return Finding(spec.claim, spec.source, verdict, evidence, len(known))
-
-
-def _unmatched(where: Where, points: Sequence[Point]) -> list[str]:
-    """The values in `where` that no point has."""
-    return [
+    claimed = QUANTITIES[spec.quantity]
+    lacking = [
         f"{axis}={value}"
+        for where in (spec.of, spec.than or {})
         for axis, values in where.items()
         for value in as_list(values)
         if not any(point.matches({axis: value}) for point in points)
     ]
+    shown: dict[bool | None, list[str]] = {True: [], False: [], None: []}
+    for name, found, disturbed in _settings(spec, claimed, points):
+        if found is None:
+            lacking.append(name)
+        else:
+            said = RATIO.text(found) + (f" at {name}" if name else "") + (" (disturbed)" if disturbed else "")
+            shown[None if disturbed else _shows(spec, found)].append(said)
+    settings = sum(map(len, shown.values()))
+    if not settings:
+        return Finding(spec.claim, spec.source, UNANSWERED, "the points that it speaks of were not measured", 0)
+    if shown[False]:
+        verdict, decisive = REFUTED, shown[False]
+    elif shown[None]:
+        verdict, decisive = UNDECIDED, shown[None]
+    else:
+        verdict, decisive = IN_PART if lacking else CONFIRMED, shown[True]
+    evidence = _evidence(spec, claimed, decisive, settings)
+    evidence += f"; not measured: {', '.join(lacking)}" if lacking else ""
+    return Finding(spec.claim, spec.source, verdict, evidence, settings)
 
 
-def _with_points(than: Where, claimed: Quantity, left: Sequence[Point], right: Sequence[Point]) -> list[Setting]:
-    """Each of the points over each of the others that is alike on all axes which `than` does not name."""
+def _evidence(spec: ClaimSpec, claimed: Quantity, decisive: Sequence[str], settings: int) -> str:
+    """The quotients that decided, in words."""
+    listed = [*decisive[:MOST_LISTED]]
+    listed += [f"and {len(decisive) - MOST_LISTED} more"] if len(decisive) > MOST_LISTED else []
+    other = f"the claimed {spec.value:g}" if spec.value is not None else "the other's"
+    where = f" in {len(decisive)} of {settings} settings" if settings > 1 else ""
+    return f"{claimed.label} over {other}{where}: {'; '.join(listed)}"
+
+
+def _settings(spec: ClaimSpec, claimed: Quantity, points: Sequence[Point]) -> Settings:
+    """The points `of` over the claimed value, or over each that is alike on all axes which `than` does not name."""
+    left, than = [point for point in points if point.matches(spec.of)], spec.than
+    if than is None:
+        for point in left:
+            figure = point.estimate(claimed)
+            over = claimed.shown(figure).over(Estimate(float(spec.value or 0))) if figure else None
+            yield in_words(point.other_axes()), over, point.is_disturbed(claimed)
+        return
+    right = [point for point in points if point.matches(than)]
     pairs = [(a, b) for a in left for b in right if a is not b and a.other_axes(*than) == b.other_axes(*than)]
     several = len({str(b.axes) for _, b in pairs}) > len({str(b.other_axes(*than)) for _, b in pairs})
-    found = []
     for a, b in pairs:
-        other = ["than " + " ".join(f"{axis}={b.value(axis)}" for axis in sorted(than))] if several else []
-        name = " ".join(filter(None, [in_words(a.other_axes(*than)), *other]))
-        disturbed = a.is_disturbed(claimed) or b.is_disturbed(claimed)
-        found.append(Setting(name, quotient(a, b, claimed, len(pairs)), disturbed))
-    return found
+        other = " ".join(["than", *(f"{axis}={b.value(axis)}" for axis in sorted(than))]) if several else ""
+        name = " ".join(filter(None, [in_words(a.other_axes(*than)), other]))
+        yield name, quotient(a, b, claimed, len(pairs)), a.is_disturbed(claimed) or b.is_disturbed(claimed)
 
 
-def _with_value(spec: ClaimSpec, claimed: Quantity, point: Point) -> Setting:
-    """The point's figure over the claimed value."""
-    found = point.estimate(claimed)
-    over = claimed.shown(found).over(Estimate(float(spec.value or 0))) if found else None
-    return Setting(in_words(point.other_axes()), over, point.is_disturbed(claimed))
-
-
-def _holds(spec: ClaimSpec, found: Estimate) -> bool:
-    if spec.expect == "equal":
-        return all(abs(bound - 1) <= EQUAL_PERCENT / 100 for bound in found.bounds)
-    return found.is_smaller if spec.expect == "smaller" else found.is_larger
-
-
-def _contradicts(spec: ClaimSpec, found: Estimate) -> bool:
-    if spec.expect == "equal":
-        return found.bounds[0] > 1 + EQUAL_PERCENT / 100 or found.bounds[1] < 1 - EQUAL_PERCENT / 100
-    if found.is_exact:
-        return not _holds(spec, found)  # equal is not smaller
-    return found.is_larger if spec.expect == "smaller" else found.is_smaller
-
-
-def _evidence(claimed: Quantity, spec: ClaimSpec, shown: Sequence[Setting], settings: int) -> str:
-    """The quotients that decided, in words."""
-    listed = [
-        f"{quotient_text(c.quotient)}{f' at {c.name}' if c.name else ''}{' (disturbed)' if c.disturbed else ''}"
-        for c in shown[:MOST_LISTED]
-        if c.quotient
-    ]
-    if len(shown) > MOST_LISTED:
-        listed.append(f"and {len(shown) - MOST_LISTED} more")
-    other = f"the claimed {spec.value:g}" if spec.value is not None else "the other's"
-    where = f" in {len(shown)} of {settings} settings" if settings > 1 else ""
-    return f"{claimed.label} over {other}{where}: {'; '.join(listed)}"
+def _shows(spec: ClaimSpec, found: Estimate) -> bool | None:
+    """Whether a quotient shows what is claimed, `False` for the contrary; `None` where the interval allows both."""
+    low, high = found.bounds
+    least, most = 1 - EQUAL_PERCENT / 100, 1 + EQUAL_PERCENT / 100
+    claimed = {"smaller": high < 1, "larger": low > 1, "equal": least <= low and high <= most}[spec.expect]
+    contrary = {"smaller": low > 1, "larger": high < 1, "equal": low > most or high < least}[spec.expect]
+    return claimed or (False if contrary or found.is_exact else None)

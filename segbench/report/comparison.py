@@ -1,13 +1,49 @@
-"""The records of a sweep side by side: what was swept, every figure at full precision, and the best of each."""
+"""The records of a sweep side by side: what was typed and swept, every figure at full precision, the best of each."""
 
+import json
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import yaml
 
-from segbench.config.overrides import key_of, readable, value_of
+from segbench.config.keys import Role
+from segbench.config.overrides import key_of, readable, value_of, without
 from segbench.point.record import STATUSES, Record
 
+SWEEP_FILE, STATE_FILE = "multirun.yaml", "sweep.json"
+SWEEPS_ALONE = ("study", "family")
+"""Keys that sweep without `-m`."""
 HEADLINE = ("latency_ms/median", "ratio_to_baseline/median", "parameters/deploy", "memory_bytes/peak_activation")
+
+
+def overrides_of(folder: Path) -> list[str]:
+    """What was typed, but where it ran and was sent to; empty where the sweep's file is missing or is none."""
+    try:
+        found: Any = yaml.safe_load((folder / SWEEP_FILE).read_text(encoding="utf-8"))
+        typed = [*found["hydra"]["overrides"]["hydra"], *found["hydra"]["overrides"]["task"]]
+        return without(readable(typed), Role.LOCAL)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return []
+
+
+def command_of(folder: Path) -> str:
+    """The command line that repeats the sweep; empty where its folder does not tell."""
+    typed = overrides_of(folder)
+    multirun = [] if any(key_of(override) in SWEEPS_ALONE for override in typed) else ["-m"]
+    return shlex.join(["python", "run.py", *multirun, *typed]) if typed else ""
+
+
+def axes_of(folders: Sequence[Path]) -> list[str] | None:
+    """The axes that a single sweep wrote down; `None` of several together, and of one that wrote down none."""
+    try:
+        (folder,) = folders
+        axes = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["axes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return axes if isinstance(axes, list) and axes and all(isinstance(axis, str) for axis in axes) else None
 
 
 def comparison(records: Sequence[tuple[str, Record]]) -> pd.DataFrame:

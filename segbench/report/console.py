@@ -11,7 +11,7 @@ from segbench.report import formats
 from segbench.report.claims import Finding
 from segbench.report.comparison import swept_keys
 from segbench.report.quantity import LATENCY, QUANTITIES, RATIO, SPEEDUP, Quantity
-from segbench.report.table import SIGNS, Cell, Column, Mark, Table, figure_cell
+from segbench.report.table import BEST, MEANINGS, Cell, Column, Table, figure_cell
 
 WIDTH = 100
 SPEEDUP_COLUMN = replace(SPEEDUP, label="speed-up\n[95% interval]")
@@ -28,10 +28,10 @@ COLUMNS = (
     replace(QUANTITIES["first_call"], label="first call\n(s)", unit="", lower_is_better=None),
 )
 """The quantities of the table, under headers of two lines."""
-ALWAYS = (LATENCY.metric, RATIO.metric, SPEEDUP.metric)
+ALWAYS = (LATENCY.metric, RATIO.metric)
 DISPENSABLE = ("flops/torch", "memory_bytes/peak_activation", "macs/thop", "throughput_img_s", "parameters/deploy")
 """Columns that a narrow console does without, in this order, after those that say the same of every point."""
-WAYS = ("mode", "precision", "execution")
+WAYS = {"mode", "precision", "execution"}
 """Where these are compared, so are errors."""
 UNSWEPT = ("model", "model.encoder", "block", "channels")
 """What names the point where nothing was swept."""
@@ -42,36 +42,28 @@ def console_width() -> int:
     return max(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
-def comparison_table(records: Sequence[Record], quantities: Sequence[Quantity], keys: Sequence[str]) -> Table:
-    """What was swept, then the quantities; the best value of each column is marked."""
-    keys = keys or [key for key in UNSWEPT if any(key in record.parameters for record in records)]
-    rows = [[Cell(str(record.parameters.get(key, ""))) for key in keys] for record in records]
-    for quantity in quantities:
-        for row, cell in zip(rows, _cells(quantity, records), strict=True):
-            row.append(cell)
-    return Table([*(Column(key, is_text=True) for key in keys), *(Column(q.title) for q in quantities)], rows)
-
-
-def _quantities(records: Sequence[Record], keys: Sequence[str]) -> list[Quantity]:
-    """The quantities that say something of these records."""
+def comparison_table(records: Sequence[Record], keys: Sequence[str], left_out: Sequence[str] = ()) -> Table:
+    """What was swept, then the quantities that say something; the best value of each column is marked."""
     measured = {metric for record in records if record.status == "ok" for metric in record.metrics} | {LATENCY.metric}
-    if not any(key in WAYS for key in keys):
-        measured.discard("error/vs_reference")
+    measured -= {*left_out} if WAYS.intersection(keys) else {*left_out, "error/vs_reference"}
     modes = any("mode" in record.parameters for record in records)
-    found = [quantity for quantity in COLUMNS if quantity.metric in measured]
-    return [SPEEDUP_COLUMN if modes and quantity.metric == RATIO.metric else quantity for quantity in found]
+    quantities = [SPEEDUP_COLUMN if modes and q.metric == RATIO.metric else q for q in COLUMNS if q.metric in measured]
+    keys = keys or [key for key in UNSWEPT if any(key in record.parameters for record in records)]
+    heads = [*(Column(key, is_text=True) for key in keys), *(Column(quantity.title) for quantity in quantities)]
+    cells = [[Cell(str(record.parameters.get(key, ""))) for record in records] for key in keys]
+    cells += [_cells(quantity, records) for quantity in quantities]
+    return Table(heads, list(zip(*cells, strict=True)))
 
 
 def _cells(quantity: Quantity, records: Sequence[Record]) -> list[Cell]:
     """A column: its figures, the best of several marked; how a point ended stands for its latency."""
     found = [quantity.estimate(record.metrics) if record.status == "ok" else None for record in records]
     values = [estimate.value for estimate in found if estimate]
-    best = None
-    if quantity.lower_is_better is not None and len(values) > 1:
-        best = min(values) if quantity.lower_is_better else max(values)
+    choose = {True: min, False: max, None: None}[quantity.lower_is_better]
+    best = choose(values) if choose and len(values) > 1 else None
     return [
-        figure_cell(quantity, record).as_best(estimate is not None and estimate.value == best)
-        if record.status == "ok" or quantity.metric == LATENCY.metric
+        figure_cell(quantity, record, estimate is not None and estimate.value == best)
+        if estimate or quantity.metric == LATENCY.metric
         else Cell("")
         for record, estimate in zip(records, found, strict=True)
     ]
@@ -82,19 +74,19 @@ def print_comparison(records: Sequence[Record], console: Console, axes: Sequence
 
     Columns that a narrow console has no room for are left out, the least important first, and named.
     """
-    keys, left_out = swept_keys(records, axes), []
-    quantities = _quantities(records, keys)
-    table = comparison_table(records, quantities, keys)
-    for metric in dict.fromkeys((*_constant(records, quantities), *DISPENSABLE)):
+    keys = swept_keys(records, axes)
+    left_out: list[str] = []
+    table = comparison_table(records, keys)
+    for metric in dict.fromkeys((*_constant(records), *DISPENSABLE)):
         if _needed_width(table, console) <= console.width:
             break
-        if metric in (quantity.metric for quantity in quantities):
+        narrower = comparison_table(records, keys, [*left_out, metric])
+        if len(narrower.columns) < len(table.columns):
+            table = narrower
             left_out.append(metric)
-            quantities = [quantity for quantity in quantities if quantity.metric != metric]
-            table = comparison_table(records, quantities, keys)
     console.print(formats.rich_table(table))
-    signs = {Mark.BEST: formats.STAR} | SIGNS
-    notes = [f"{sign} {mark.value}" for mark, sign in signs.items() if mark in table.marks]
+    used = {sign for row in table.rows for cell in row for sign in (*cell.signs, BEST if cell.best else "")}
+    notes = [f"{sign} {meaning}" for sign, meaning in MEANINGS.items() if sign in used]
     notes += [f"no room here for {', '.join(left_out)}: see comparison.csv"] if left_out else []
     if notes:
         console.print("; ".join(notes), style="dim", highlight=False)
@@ -103,10 +95,10 @@ def print_comparison(records: Sequence[Record], console: Console, axes: Sequence
             print_line(f"{' '.join(record.overrides) or 'defaults'}: {record.status}: {record.reason}", console)
 
 
-def _constant(records: Sequence[Record], quantities: Sequence[Quantity]) -> list[str]:
+def _constant(records: Sequence[Record]) -> list[str]:
     """The metrics that all of several points have alike; never the latency or the ratio."""
     ok = [record.metrics for record in records if record.status == "ok"]
-    metrics = [quantity.metric for quantity in quantities if quantity.metric not in ALWAYS]
+    metrics = [quantity.metric for quantity in COLUMNS if quantity.metric not in ALWAYS]
     return [m for m in metrics if len(ok) > 1 and len({found[m] for found in ok if m in found}) == 1]
 
 
@@ -126,13 +118,6 @@ def print_line(text: str, console: Console) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_table(title: str, table: Table, console: Console) -> None:
-    """Print a table under its title."""
-    console.print(f"[bold]{title}[/]", highlight=False)
-    console.print(formats.rich_table(table))
-
-
 def markdown(records: Sequence[Record], axes: Sequence[str] | None = None) -> str:
     """The comparison as a Markdown table."""
-    keys = swept_keys(records, axes)
-    return formats.markdown(comparison_table(records, _quantities(records, keys), keys))
+    return formats.markdown(comparison_table(records, swept_keys(records, axes)))

@@ -27,16 +27,6 @@ class Estimate:
         """The interval; of an exact figure the figure itself, twice."""
         return (self.value if self.low is None else self.low, self.value if self.high is None else self.high)
 
-    @property
-    def is_smaller(self) -> bool:
-        """Of a quotient: whether the whole interval lies below 1."""
-        return self.bounds[1] < 1
-
-    @property
-    def is_larger(self) -> bool:
-        """Of a quotient: whether the whole interval lies above 1."""
-        return self.bounds[0] > 1
-
     def scaled(self, factor: float) -> Self:
         """The same in another unit."""
         return self._like(self.value * factor, *(bound * factor for bound in self.bounds))

@@ -24,34 +24,30 @@ def quotient(a: Point, b: Point, quantity: Quantity, comparisons: int = 1) -> Es
         return None if quantity.measured else found.over(other)
     if found.value <= 0 or other.value <= 0:
         return None
-    latencies = _paired(a, b) if quantity.power and quantity not in (RATIO, SPEEDUP) else None
-    mine, theirs = a.estimate(LATENCY), b.estimate(LATENCY)
-    if latencies is None or mine is None or theirs is None:
-        return found.over(other).widened(comparisons)
-    power = quantity.power
-    beyond_latency = (found.value / other.value) / (mine.value / theirs.value) ** power
-    return (latencies if power > 0 else latencies.inverse()).scaled(beyond_latency).widened(comparisons)
+    over, mine, theirs = found.over(other), a.estimate(LATENCY), b.estimate(LATENCY)
+    paired = _paired(a, b) if quantity.power and quantity not in (RATIO, SPEEDUP) else None
+    if paired and mine and theirs:
+        beyond_latency = (found.value / other.value) / (mine.value / theirs.value) ** quantity.power
+        over = (paired if quantity.power > 0 else paired.inverse()).scaled(beyond_latency)
+    return over.widened(comparisons)
 
 
 def _paired(a: Point, b: Point) -> Estimate | None:
     """The quotient of two latencies through the baseline that both were timed beside."""
-    baseline_of_a, baseline_of_b = baseline_axes(a), baseline_axes(b)
     mine, theirs = a.estimate(RATIO), b.estimate(RATIO)
-    if mine is not None and baseline_of_a == _settable(b):
+    baseline_of_a, baseline_of_b = _baseline(a), _baseline(b)
+    if mine and baseline_of_a == _settable(b):
         return mine
-    if theirs is not None and baseline_of_b == _settable(a):
+    if theirs and baseline_of_b == _settable(a):
         return theirs.inverse()
-    if mine is None or theirs is None or baseline_of_a is None or baseline_of_a != baseline_of_b:
-        return None
-    return mine.over(theirs)
+    same = baseline_of_a is not None and baseline_of_a == baseline_of_b
+    return mine.over(theirs) if mine and theirs and same else None
 
 
-def baseline_axes(point: Point) -> dict[str, str] | None:
+def _baseline(point: Point) -> dict[str, str] | None:
     """The values of the point's baseline on its axes; `None` without a baseline."""
     changes = point.record.config.get("baseline")
-    if not isinstance(changes, Mapping):
-        return None
-    return _settable(point) | {key: str(value) for key, value in changes.items()}
+    return _settable(point) | {k: str(v) for k, v in changes.items()} if isinstance(changes, Mapping) else None
 
 
 def _settable(point: Point) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segbench.base.checks import one_of
 from segbench.measure.analytic import (
     FLOAT_BYTES,
     MIB,
@@ -21,37 +20,32 @@ DEFAULT_L2_MIB, DEFAULT_L3_MIB = 1, 8
 """The notebook's caches, where `machine.l2_mib` and `machine.l3_mib` are not set."""
 
 
-def exact_rows(name: str, configs: Sequence[Config]) -> Rows:
-    """The rows of the table of this name. `ValueError` lists the names there are."""
-    return TABLES[one_of("exact", name, TABLES)](configs)
-
-
-def _stages(configs: Sequence[Config]) -> list[tuple[int, int, int]]:
-    """In and out channels and resolution of every point, each once."""
-    return list(dict.fromkeys((c["in_channels"], c["channels"], c["resolution"]) for c in configs))
-
-
-def _name(stage: tuple[int, int, int]) -> str:
-    return "{}->{}@{}".format(*stage)
+def _stages(configs: Sequence[Config]) -> dict[tuple[int, int, int], str]:
+    """In and out channels and resolution of every point, each once, with their names."""
+    stages = ((config["in_channels"], config["channels"], config["resolution"]) for config in configs)
+    return {stage: "{}->{}@{}".format(*stage) for stage in stages}
 
 
 def _feature_maps(configs: Sequence[Config]) -> Rows:
     maps = feature_maps(configs[0]["widths"], max(config["resolution"] for config in configs))
-    rows: Rows = [*maps["encoder"], *maps["decoder"]]
-    totals = [{"layer": f"{part} total", "bytes": maps[f"{part}_total_bytes"]} for part in ("encoder", "decoder")]
-    return rows + [{"res": "", "ch": "", "elements": total["bytes"] // FLOAT_BYTES, **total} for total in totals]
+    totals = {part: maps[f"{part}_total_bytes"] for part in ("encoder", "decoder")}
+    empty = {"res": "", "ch": ""}
+    return [*maps["encoder"], *maps["decoder"]] + [
+        {**empty, "elements": total // FLOAT_BYTES, "layer": f"{part} total", "bytes": total}
+        for part, total in totals.items()
+    ]
 
 
 def _working_sets(configs: Sequence[Config]) -> Rows:
     machine = configs[0].get("machine") or {}
     l2, l3 = machine.get("l2_mib") or DEFAULT_L2_MIB, machine.get("l3_mib") or DEFAULT_L3_MIB
     rows = []
-    for stage in _stages(configs):
+    for stage, name in _stages(configs).items():
         sizes = dw_working_set(*stage)
         total = sum(sizes.values())
         level = cache_level(total, l2, l3)
         fits = {"fits_l2": level == "L2", "fits_l3": level in ("L2", "L3"), "bottleneck": level}
-        rows.append({"config": _name(stage), **sizes, "total_bytes": total, "total_mb": total / MIB, **fits})
+        rows.append({"config": name, **sizes, "total_bytes": total, "total_mb": total / MIB, **fits})
     return rows
 
 
@@ -65,23 +59,18 @@ def _repconv(configs: Sequence[Config]) -> Rows:
 
 
 def _intensity(configs: Sequence[Config]) -> Rows:
-    return [
-        {
-            "config": _name(stage),
-            "component": component,
-            "flops": flops,
-            "mem_bytes": moved,
-            "ai": flops / moved,
-            "bound": bound(flops / moved),
-        }
-        for stage in _stages(configs)
-        for component, (flops, moved) in arithmetic_intensity(*stage).items()
-    ]
+    rows = []
+    for stage, name in _stages(configs).items():
+        for component, (flops, moved) in arithmetic_intensity(*stage).items():
+            figures = {"flops": flops, "mem_bytes": moved, "ai": flops / moved, "bound": bound(flops / moved)}
+            rows.append({"config": name, "component": component, **figures})
+    return rows
 
 
-TABLES = {
+EXACT_ROWS = {
     "feature_maps": _feature_maps,
     "dw_working_set": _working_sets,
     "repconv_memory": _repconv,
     "arithmetic_intensity": _intensity,
 }
+"""By the names that a study's tables use: what makes the rows from the configurations of its points."""

@@ -1,48 +1,33 @@
-"""A table on the console, as Markdown and as LaTeX (booktabs). On a page `page.html.jinja` writes it."""
+"""A table on the console, as Markdown and as LaTeX (booktabs); and the templates of texts and pages."""
 
 import re
 from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from rich import box
 from rich.markup import escape as escape_markup
 from rich.table import Table as RichTable
 
-from segbench.report.table import Cell, Table
+from segbench.report.table import BEST, Cell, Table
 
-STAR = "*"
-LATEX_ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
+LATEX_NAMES = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar"}
+LATEX_ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    character: rf"\text{name}{{}}" for character, name in LATEX_NAMES.items()
 }
-NEEDS = "% needs \\usepackage{booktabs} and \\usepackage{graphicx}"
-SHRUNK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-"""Makes a table that is wider than the text as wide as the text."""
+TEMPLATES = Environment(
+    loader=PackageLoader("segbench.report", "."),
+    autoescape=select_autoescape(["html.jinja"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 
 def rendered(template: str, **facts: Any) -> str:
     """A page or a text from its template in this folder; what stands in an HTML page is escaped."""
-    environment = Environment(
-        loader=PackageLoader("segbench.report", "."),
-        autoescape=template.endswith(".html.jinja"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(template).render(**facts)
+    return TEMPLATES.get_template(template).render(**facts)
 
 
 def rich_table(table: Table) -> RichTable:
@@ -58,7 +43,7 @@ def rich_table(table: Table) -> RichTable:
 
 def _console_text(cell: Cell, starred: bool) -> str:
     text = escape_markup(cell.signed)
-    return f"[bold green]{text}{STAR}[/]" if cell.best else f"{text} " if starred else text
+    return f"[bold green]{text}{BEST}[/]" if cell.best else f"{text} " if starred else text
 
 
 def markdown(table: Table) -> str:
@@ -73,48 +58,22 @@ def _markdown_text(text: str) -> str:
     return text.replace("|", r"\|").replace("\n", " ")
 
 
+def spans(table: Table) -> list[tuple[str, int, int]]:
+    """The groups above the header: how many columns each spans, and its first; none where no column has a group."""
+    found, first = [], 1
+    for group, columns in groupby(table.columns, lambda column: column.group):
+        found.append((group, len(list(columns)), first))
+        first += found[-1][1]
+    return found if any(group for group, *_ in found) else []
+
+
 def latex(table: Table, note: str = "") -> str:
-    """A `table` environment to `\\input`; needs booktabs and graphicx. `note` goes below the caption's sentence."""
-    body = [[_latex_text(cell) for cell in row] for row in table.rows]
-    lines = [
-        NEEDS,
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape(table.caption)}. {escape(note)}}}",
-        rf"\label{{tab:{re.sub(r'[^a-z0-9]+', '-', table.name.lower())}}}",
-        SHRUNK,
-        rf"\begin{{tabular}}{{{''.join('l' if column.is_text else 'r' for column in table.columns)}}}",
-        r"\toprule",
-        *_group_lines(table),
-        " & ".join(escape(column.header) for column in table.columns) + r" \\",
-        r"\midrule",
-        *(" & ".join(row) + r" \\" for row in body),
-        r"\bottomrule",
-        r"\end{tabular}}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    """A `table` environment to `\\input`; needs booktabs and graphicx. `note` goes below the caption's sentence.
 
-
-def _latex_text(cell: Cell) -> str:
-    return rf"\textbf{{{escape(cell.signed)}}}" if cell.best else escape(cell.signed)
-
-
-def spans(table: Table) -> list[tuple[str, int]]:
-    """The groups above the header with how many columns each spans; none where no column has a group."""
-    found = [(group, len(list(columns))) for group, columns in groupby(table.columns, lambda column: column.group)]
-    return found if any(group for group, _ in found) else []
-
-
-def _group_lines(table: Table) -> list[str]:
-    """Headers that span the columns of their group, with a rule below each."""
-    cells, rules, column = [], [], 1
-    for group, width in spans(table):
-        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(group)}}}" if group else " & ".join([""] * width))
-        if group:
-            rules.append(rf"\cmidrule(lr){{{column}-{column + width - 1}}}")
-        column += width
-    return [" & ".join(cells) + r" \\", " ".join(rules)] if cells else []
+    A table that is wider than the text is shrunk to its width.
+    """
+    label = re.sub(r"[^a-z0-9]+", "-", table.name.lower())
+    return rendered("table.tex.jinja", table=table, note=note, label=label, spans=spans(table), escape=escape)
 
 
 def escape(text: str) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from segbench.report.estimate import Estimate
 from segbench.report.points import Point, values_on
-from segbench.report.quantity import Quantity, quantity
+from segbench.report.quantity import QUANTITIES, Quantity
 from segbench.report.rounding import significant
 from segbench.report.study import PlotSpec
-from segbench.report.style import DPI, Look, error_bars, legend, log_scales, looks, new_figure
+from segbench.report.style import DPI, Look, legend, log_scales, looks, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ def plots(specs: Sequence[PlotSpec], points: Sequence[Point]) -> list[Plot]:
     """The plots that have at least two points to show."""
     made = []
     for spec in specs:
-        shown = [quantity(spec.y), *([quantity(spec.x)] if spec.kind == "pareto" else [])]
+        shown = [QUANTITIES[spec.y], *([QUANTITIES[spec.x]] if spec.kind == "pareto" else [])]
         chosen = [p for p in points if p.matches(spec.where) and all(p.estimate(each) for each in shown)]
         if len(chosen) > 1:
             made.append(Plot(spec.name, spec.caption, DRAWN[spec.kind](spec, chosen)))
@@ -79,29 +79,24 @@ def _series(spec: PlotSpec, points: Sequence[Point]) -> list[tuple[str, Look, li
     return [(name, found[name], members) for name, members in named.items()]
 
 
-def _figures(shown: Quantity, points: Sequence[Point]) -> list[Estimate]:
-    """The figures in the unit shown, of points that have them."""
-    found = [point.estimate(shown) for point in points]
-    return [shown.shown(estimate) for estimate in found if estimate is not None]
-
-
-def _values(found: Sequence[Estimate]) -> list[float]:
-    return [estimate.value for estimate in found]
+def _figures(shown: Quantity, points: Sequence[Point]) -> tuple[list[float], NDArray[np.float64]]:
+    """The figures in the unit shown, of points that have them; and the low and the high ends of their intervals."""
+    found = [shown.shown(estimate) for point in points if (estimate := point.estimate(shown))]
+    return [estimate.value for estimate in found], np.array([estimate.bounds for estimate in found]).T
 
 
 def _line(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     """`y` over the axis `x`: medians as marks, 95% intervals as bands."""
     figure, axes = new_figure(7, 4.4)
-    y = quantity(spec.y)
+    y = QUANTITIES[spec.y]
     values = values_on(points, spec.x)
     numbers = all(isinstance(value, int | float) for value in values)
     position: Callable[[Any], float] = float if numbers else lambda value: float(values.index(value))
     for name, look, members in _series(spec, points):
         ordered = sorted(members, key=lambda point: position(point.value(spec.x)))
-        xs, found = [position(point.value(spec.x)) for point in ordered], _figures(y, ordered)
-        axes.plot(xs, _values(found), look.line, color=look.colour, marker=look.marker, label=name or y.label)
-        low, high = zip(*(estimate.bounds for estimate in found), strict=True)
-        axes.fill_between(xs, low, high, color=look.colour, alpha=0.25, linewidth=0)
+        xs, (ys, bounds) = [position(point.value(spec.x)) for point in ordered], _figures(y, ordered)
+        axes.plot(xs, ys, look.line, color=look.colour, marker=look.marker, label=name or y.label)
+        axes.fill_between(xs, *bounds, color=look.colour, alpha=0.25, linewidth=0)
     log_scales(axes, [name for name in spec.log if numbers or name == "y"])
     if numbers and len(values) <= MOST_TICKS:
         axes.set_xticks(sorted(float(value) for value in values), [f"{value:g}" for value in sorted(values)])
@@ -118,17 +113,15 @@ def _line(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
 def _pareto(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     """`y` against the quantity `x`; a line joins the points that no other beats in both."""
     figure, axes = new_figure(7, 4.6)
-    x, y = quantity(spec.x), quantity(spec.y)
+    x, y = QUANTITIES[spec.x], QUANTITIES[spec.y]
     drawn: dict[str, Any] = {"markeredgecolor": "black", "markeredgewidth": 0.5, "capsize": 2}
     for name, look, members in _series(spec, points):
-        xs, found = _values(_figures(x, members)), _figures(y, members)
-        axes.errorbar(
-            xs, _values(found), yerr=error_bars(found), fmt=look.marker, color=look.colour, label=name, **drawn
-        )
-        for point, at_x, at_y in zip(members, xs, _values(found), strict=True) if len(points) <= MOST_LABELLED else ():
+        xs, (ys, bounds) = _figures(x, members)[0], _figures(y, members)
+        axes.errorbar(xs, ys, np.abs(bounds - ys), fmt=look.marker, color=look.colour, label=name, **drawn)
+        for point, at_x, at_y in zip(members, xs, ys, strict=True) if len(points) <= MOST_LABELLED else ():
             label = " ".join(point.other_axes(spec.by or "").values())
             axes.annotate(label, (at_x, at_y), textcoords="offset points", xytext=(5, 4), fontsize=7)
-    both = list(zip(_values(_figures(x, points)), _values(_figures(y, points)), strict=True))
+    both = list(zip(_figures(x, points)[0], _figures(y, points)[0], strict=True))
     front = pareto_front(both, bool(x.lower_is_better), bool(y.lower_is_better))
     axes.plot(*zip(*front, strict=True), color="black", linewidth=0.8, linestyle=":", label="Pareto front", zorder=0)
     log_scales(axes, spec.log)
@@ -151,7 +144,7 @@ def pareto_front(
 
 def _bars(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     """`y` for every value of `x`, bars of the series `by` side by side, 95% intervals on top."""
-    y = quantity(spec.y)
+    y = QUANTITIES[spec.y]
     series = _series(spec, points)
     one_each = len(values_on(points, spec.x)) == len(points)  # full width, a series beside the next
     values = values_on([point for *_, members in series for point in members] if one_each else points, spec.x)
@@ -160,11 +153,11 @@ def _bars(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     width = BAR_WIDTH / beside
     edges: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.4, "capsize": 1.5, "error_kw": {"linewidth": 0.8}}
     for index, (name, look, members) in enumerate(series):
-        found = _figures(y, members)
+        ys, bounds = _figures(y, members)
         shift = 0.0 if one_each else (index - (beside - 1) / 2) * width
         positions = [values.index(point.value(spec.x)) + shift for point in members]
         own: dict[str, Any] = {"color": look.colour, "hatch": look.hatch, "label": name or y.label, "alpha": 0.75}
-        axes.bar(positions, _values(found), width, yerr=error_bars(found), **own, **edges)
+        axes.bar(positions, ys, width, yerr=np.abs(bounds - ys), **own, **edges)
     if spec.y in ("ratio", "speedup"):
         axes.axhline(1, color="black", linewidth=0.8, linestyle="--")
     steep = len(values) > 4
@@ -181,11 +174,11 @@ def _heatmap(spec: PlotSpec, points: Sequence[Point]) -> "Figure":
     """`y` in every cell of `by` (down) and `x` (across), written into it; colours by its logarithm where it has one."""
     from matplotlib.colors import LogNorm, Normalize
 
-    y, by = quantity(spec.y), str(spec.by)
+    y, by = QUANTITIES[spec.y], str(spec.by)
     down, across = values_on(points, by), values_on(points, spec.x)
     grid = np.full((len(down), len(across)), np.nan)
-    for point, found in zip(points, _figures(y, points), strict=True):
-        grid[down.index(point.value(by)), across.index(point.value(spec.x))] = found.value
+    for point, value in zip(points, _figures(y, points)[0], strict=True):
+        grid[down.index(point.value(by)), across.index(point.value(spec.x))] = value
     figure, axes = new_figure(2.8 + 1.0 * len(across), 1.4 + 0.3 * len(down))
     low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
     norm = LogNorm(low, high) if low > 0 else Normalize(low, high)

@@ -32,11 +32,6 @@ class Point:
         return self.record.status == "ok"
 
     @property
-    def machine(self) -> str:
-        """Processor, cores and host; the accelerator where the point used one."""
-        return machine_of(self.record)
-
-    @property
     def title(self) -> str:
         """Its values on its axes, in words."""
         return in_words(self.axes) or self.name
@@ -84,7 +79,7 @@ def in_words(axes: Mapping[str, Any]) -> str:
 
 
 def machine_of(record: Record) -> str:
-    """What a record ran on, in one line."""
+    """What a record ran on: processor, cores and host; the accelerator where the point used one."""
     found = record.environment
     accelerator = found.get("accelerator") or {}
     if accelerator and (record.config.get("device") or {}).get("type") == "cuda":
@@ -99,22 +94,16 @@ def load_points(folders: Sequence[Path]) -> tuple[list[Point], list[str]]:
     """
     found: list[Point] = []
     broken: list[str] = []
-    for folder, sweep in _sweep_names(folders).items():
-        if (folder / FILE_NAME).is_file():
-            found.append(Point(load(folder / FILE_NAME), sweep=sweep, name=folder.name))
-            continue
-        records, unreadable = load_sweep(folder)
-        found += [Point(record, sweep=sweep, name=name) for name, record in records]
+    names = {folder: folder.resolve().name for folder in folders}
+    alike = len(set(names.values())) < len(names)
+    for folder, name in names.items():
+        single = folder / FILE_NAME
+        records, unreadable = ([(folder.name, load(single))], []) if single.is_file() else load_sweep(folder)
+        found += [Point(record, sweep=str(folder) if alike else name, name=point) for point, record in records]
         broken += unreadable
     if not found:
         raise ValueError(f"no records below {', '.join(map(str, folders))}: a sweep's folder holds them")
     return found, broken
-
-
-def _sweep_names(folders: Sequence[Path]) -> dict[Path, str]:
-    """The names of the folders, their whole paths where two have the same name."""
-    names = {folder: folder.resolve().name for folder in folders}
-    return names if len(set(names.values())) == len(names) else {folder: str(folder) for folder in folders}
 
 
 def with_axes(
@@ -124,16 +113,15 @@ def with_axes(
 
     `split` takes a parameter like `stage=jeongwon/enc1` apart at its slashes, into axes of their own.
     """
-    several_machines = len({point.machine for point in points}) > 1
-    per_machine = {(point.machine, point.sweep) for point in points}
-    several_sweeps = len(per_machine) > len({machine for machine, _ in per_machine})
+    places = [(machine_of(point.record), point.sweep) for point in points]
+    machines = {machine for machine, _ in places}
     found = []
-    for point in points:
+    for point, (machine, sweep) in zip(points, places, strict=True):
         axes = {key: _parameter(point.record, key) for key in swept}
         for key, names in (split or {}).items():
             axes |= dict(zip(names, str(_parameter(point.record, key)).split("/"), strict=False))
-        axes |= {MACHINE: point.machine} if several_machines else {}
-        axes |= {SWEEP: point.sweep} if several_sweeps else {}
+        axes |= {MACHINE: machine} if len(machines) > 1 else {}
+        axes |= {SWEEP: sweep} if len(set(places)) > len(machines) else {}
         found.append(replace(point, axes=axes, split=frozenset(split or ())))
     return found
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 
-from segbench.base.checks import one_of
 from segbench.report.estimate import Estimate
+from segbench.report.rounding import count, interval, significant
 
 Metrics = Mapping[str, float]
 
@@ -54,17 +54,20 @@ class Quantity:
         """The figure in `unit`."""
         return estimate.scaled(1 / self.scale)
 
+    def text(self, estimate: Estimate) -> str:
+        """The figure in `unit`, rounded, with its interval."""
+        shown = self.shown(estimate)
+        if not shown.is_exact:
+            return interval(shown.value, *shown.bounds)
+        whole = self.scale == 1 and not self.measured and float(shown.value).is_integer()
+        return count(shown.value) if whole else significant(shown.value, self.digits)
+
 
 LATENCY = Quantity("latency_ms/median", "latency", "ms", power=1, measured=True, additive=True)
 RATIO = Quantity("ratio_to_baseline/median", "ratio to baseline", power=1, measured=True)
 
 
-def _speedup(metrics: Metrics) -> Estimate | None:
-    ratio = RATIO.estimate(metrics)
-    return ratio and ratio.inverse()
-
-
-def _rate(metric: str, metrics: Metrics) -> Estimate | None:
+def _over_latency(metric: str, metrics: Metrics) -> Estimate | None:
     """The rate that the record holds for the median latency, with the latency's interval turned round."""
     latency = LATENCY.estimate(metrics)
     if metric not in metrics or latency is None:
@@ -80,13 +83,19 @@ def _intensity(metrics: Metrics) -> Estimate | None:
 MIB = 2**20
 _count = partial(Quantity, additive=True)
 _memory = partial(Quantity, unit="MiB", scale=MIB)
-_per_second = partial(Quantity, lower_is_better=False, power=-1, measured=True)
-
-SPEEDUP = _per_second("speedup/median", "speed-up", derive=_speedup)
+_rate = partial(Quantity, lower_is_better=False, power=-1, measured=True)
 
 
-def _throughput(metric: str, label: str, unit: str) -> Quantity:
-    return _per_second(metric, label, unit, derive=partial(_rate, metric))
+def _speedup(metrics: Metrics) -> Estimate | None:
+    ratio = RATIO.estimate(metrics)
+    return ratio and ratio.inverse()
+
+
+def _throughput(metric: str, label: str, unit: str = "images/s") -> Quantity:
+    return _rate(metric, label, unit, derive=partial(_over_latency, metric))
+
+
+SPEEDUP = _rate("speedup/median", "speed-up", derive=_speedup)
 
 
 QUANTITIES = {
@@ -101,11 +110,9 @@ QUANTITIES = {
     "std": Quantity("latency_ms/std", "standard deviation", "ms", measured=True),
     "ratio": RATIO,
     "speedup": SPEEDUP,
-    "throughput": _throughput("throughput_img_s", "throughput", "images/s"),
+    "throughput": _throughput("throughput_img_s", "throughput"),
     "efficiency": _throughput("throughput_img_s_per_mparam", "efficiency", "images/s per million parameters"),
-    "throughput_equivalent": _throughput(
-        "throughput_equivalent_img_s", "throughput in 512 x 512 equivalents", "images/s"
-    ),
+    "throughput_equivalent": _throughput("throughput_equivalent_img_s", "throughput in 512 x 512 equivalents"),
     "peak_activation": _memory("memory_bytes/peak_activation", "peak activations"),
     "peak_activation_per_image": _memory("memory_bytes/peak_activation_per_image", "peak activations per image"),
     "peak_activation_train": _memory("memory_bytes/peak_activation_train", "peak activations, training form"),
@@ -126,8 +133,3 @@ QUANTITIES = {
     "first_call": Quantity("first_call/seconds", "first call", "s", measured=True, digits=3),
 }
 """By the names that a study's tables, plots and claims use."""
-
-
-def quantity(name: str) -> Quantity:
-    """The quantity of this name. `ValueError` lists the names there are."""
-    return QUANTITIES[one_of("quantity", name, QUANTITIES)]

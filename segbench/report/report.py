@@ -1,39 +1,38 @@
 """A study's report from its records: one self-contained page, and every table and plot as files beside it."""
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from segbench.base.files import write_text
-from segbench.point.record import REPORT_PAGE, STATUSES, Record
+from segbench.point.record import REPORT_PAGE, STATUSES
 from segbench.report.claims import Finding, findings
-from segbench.report.commands import axes_of, command_of
-from segbench.report.comparison import swept_keys
+from segbench.report.comparison import axes_of, command_of, swept_keys
 from segbench.report.formats import latex, markdown, rendered, spans
-from segbench.report.nodes import Nodes, nodes
+from segbench.report.nodes import nodes
 from segbench.report.plots import Plot, plots
 from segbench.report.points import Point, as_list, in_words, load_points, machine_of, values_on, with_axes
 from segbench.report.protocol import protocol
 from segbench.report.quantity import LATENCY, RATIO
-from segbench.report.reported import reported
 from segbench.report.study import ReportSpec, parse, spec_for
 from segbench.report.table import Table, plain_table
-from segbench.report.tables import tables
+from segbench.report.tables import reported, tables
 
-MACHINE_FACTS = ("cpu", "host", "os", "cores_physical", "cores_logical", "memory_bytes", "simd", "accelerator")
-RUN_FACTS = ("threads", "affinity", "python", "segbench", "commit", "uncommitted_changes", "packages")
-LEGEND = (
-    "Intervals are 95%. Bold: better than every other it is compared with, by more than the intervals leave open, and "
-    "where there are ratios to a baseline, by these: medians of different points were taken at different times. "
-    "= : not distinguishable from the baseline. ! : contended or unsteady."
-)
-SHORT_LEGEND = "95% intervals; bold: distinguishably the best; =: not distinguishable from the baseline; !: disturbed"
+FACTS = (
+    "cpu", "host", "os", "cores_physical", "cores_logical", "memory_bytes", "simd", "accelerator",
+    "threads", "affinity", "python", "segbench", "commit", "uncommitted_changes", "packages",
+)  # fmt: skip
+"""What the page shows of a machine and of what ran there."""
+LEGEND = "95% intervals; bold: distinguishably the best; =: not distinguishable from the baseline; !: disturbed"
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,6 @@ class Report:
     commands: Sequence[str]
     broken: Sequence[str]
     """Why some records could not be read."""
-
-    @cached_property
-    def records(self) -> list[Record]:
-        """The points' records."""
-        return [point.record for point in self.points]
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -66,95 +60,35 @@ class Report:
         """The study's plots."""
         return plots(self.spec.plots, self.points)
 
-    @cached_property
-    def reported(self) -> list[Table]:
-        """What others published of the same settings."""
-        return reported(self.spec.reported, self.points)
-
-    @cached_property
-    def nodes(self) -> Nodes | None:
-        """How far the nodes of a cluster agree."""
-        return nodes(self.points)
-
-    @property
-    def protocol(self) -> str:
-        """The paragraph on the measurement."""
-        return protocol(self.records)
-
-    @property
-    def ended(self) -> str:
-        """How many points ended how, and when they were measured."""
-        ended = Counter(record.status for record in self.records)
-        counts = ", ".join(f"{ended[status]} {status}" for status in STATUSES if ended[status])
-        first, last = (end(r.started for r in self.records)[:16].replace("T", " ") for end in (min, max))
-        return f"{len(self.records)} points: {counts}. Measured {first} to {last} UTC."
-
-    @property
-    def legend(self) -> str:
-        """What the marks mean, and what ratios and speed-ups are taken to."""
-        changes = [record.config.get("baseline") for record in self.records]
-        known = dict.fromkeys(in_words(each) for each in changes if each)
-        return LEGEND + (f" Ratios and speed-ups are to the same point with {', or '.join(known)}." if known else "")
-
-    @property
-    def verdicts(self) -> Table:
-        """Of how many points each verdict is true, and of how many it is not."""
-        judged: dict[str, list[bool]] = {}
-        for name, verdict in (item for r in self.records if r.status == "ok" for item in r.verdicts.items()):
-            judged.setdefault(name, []).append(verdict)
-        rows = ({"verdict": n, "true": found.count(True), "false": found.count(False)} for n, found in judged.items())
-        return plain_table(rows, "Verdicts on the measurements")
-
-    @property
-    def not_measured(self) -> Table:
-        """The points without a measurement, and why."""
-        lost = [(point.title, point.record) for point in self.points if not point.ok]
-        rows = ({"point": title, "status": found.status, "reason": str(found.reason)} for title, found in lost)
-        return plain_table(rows, "Points without a measurement")
-
-    @property
-    def machines(self) -> dict[str, Table]:
-        """What the records keep of each machine and its software."""
-        first = {machine_of(record): record.environment for record in reversed(self.records)}
-        return {name: plain_table(_facts(environment)) for name, environment in first.items()}
-
-    @property
-    def config(self) -> str:
-        """The configuration of the first point."""
-        return str(yaml.safe_dump(without_tracker(self.records[0].config), sort_keys=False, allow_unicode=True))
-
     @property
     def headline(self) -> dict[str, float]:
         """The figures by which a study is known: how its claims fared, and geometric means for what it compares."""
         verdicts = Counter(finding.verdict for finding in self.findings)
         figures = {f"findings/{verdict.replace(' ', '_')}": float(number) for verdict, number in verdicts.items()}
-        compare = self.spec.compare
-        for value in values_on(self.points, compare) if compare else []:
-            compared = [point for point in self.points if point.value(str(compare)) == value]
-            for shown in (RATIO, LATENCY):
-                found = [estimate.value for point in compared if (estimate := point.estimate(shown))]
-                if found and min(found) > 0:
-                    name = f"geometric_mean_{shown.metric.partition('/')[0]}/{_metric_name(value)}"
-                    figures[name] = statistics.geometric_mean(found)
+        compare = self.spec.compare or ""
+        for value, shown in product(values_on(self.points, compare) if compare else (), (RATIO, LATENCY)):
+            compared = (point.estimate(shown) for point in self.points if point.value(compare) == value)
+            found = [estimate.value for estimate in compared if estimate]
+            if found and min(found) > 0:
+                name = f"geometric_mean_{shown.metric.partition('/')[0]}/" + re.sub(r"[^\w./-]", "_", str(value))
+                figures[name] = statistics.geometric_mean(found)
         return figures
 
 
-def build_report(folders: Sequence[Path]) -> tuple[Report, list[str]]:
-    """The report of the records below the folders, and why others cannot be read. `ValueError` where none can."""
+def build_report(folders: Sequence[Path]) -> Report:
+    """The report of the records below the folders. `ValueError` where there are none.
+
+    It is the one that all records describe; where there is none, or different studies stand side by side, a plain one.
+    """
     loaded, broken = load_points(folders)
     records = [point.record for point in loaded]
-    described = _common_report(records)
+    described, *others = (record.config.get("report") for record in records)
+    if any(other != described for other in others):
+        described = None
     points = with_axes(loaded, swept_keys(records, axes_of(folders)), (described or {}).get("split"))
     title = " and ".join(dict.fromkeys(str(record.config.get("name", "sweep")) for record in records))
     spec = parse(described) if described else spec_for(points, title)
-    commands = [command for command in dict.fromkeys(map(command_of, folders)) if command]
-    return Report(spec, points, commands, broken), broken
-
-
-def _common_report(records: Sequence[Record]) -> dict[str, Any] | None:
-    """The report that all records describe; `None` where there is none, or different studies stand side by side."""
-    first, *others = (record.config.get("report") for record in records)
-    return first if all(other == first for other in others) else None
+    return Report(spec, points, list(filter(None, dict.fromkeys(map(command_of, folders)))), broken)
 
 
 def write_report(report: Report, folder: Path) -> Path:
@@ -163,7 +97,7 @@ def write_report(report: Report, folder: Path) -> Path:
     for table in report.tables:
         write_text(table.frame.to_csv(index=False), folder / f"{table.name}.csv")
         write_text(markdown(table), folder / f"{table.name}.md")
-        write_text(latex(table, SHORT_LEGEND), folder / f"{table.name}.tex")
+        write_text(latex(table, LEGEND), folder / f"{table.name}.tex")
     for plot in report.plots:
         plot.save(folder)
     write_text(page(report), folder / REPORT_PAGE)
@@ -172,7 +106,29 @@ def write_report(report: Report, folder: Path) -> Path:
 
 def page(report: Report) -> str:
     """The page as HTML: no script, nothing loaded from elsewhere, every text escaped."""
-    return rendered("page.html.jinja", report=report, spans=spans)
+    records = [point.record for point in report.points]
+    judged = pd.DataFrame(record.verdicts for record in records if record.status == "ok")
+    counted = [{"verdict": n, "true": judged[n].eq(True).sum(), "false": judged[n].eq(False).sum()} for n in judged]
+    lost = [point for point in report.points if not point.ok]
+    reasons = ({"point": p.title, "status": p.record.status, "reason": str(p.record.reason)} for p in lost)
+    environments = {machine_of(record): record.environment for record in reversed(records)}
+    changes = (record.config.get("baseline") for record in records)
+    return rendered(
+        "page.html.jinja",
+        report=report,
+        started=sorted(record.started[:16].replace("T", " ") for record in records),
+        ended=Counter(record.status for record in records),
+        statuses=STATUSES,
+        baselines=dict.fromkeys(in_words(each) for each in changes if each),
+        reported=reported(report.spec.reported, report.points),
+        nodes=nodes(report.points),
+        protocol=protocol(records),
+        judged=plain_table(counted, "Verdicts on the measurements"),
+        lost=plain_table(reasons, "Points without a measurement"),
+        machines={name: plain_table(_facts(found)) for name, found in environments.items()},
+        config=yaml.safe_dump(without_tracker(records[0].config), sort_keys=False, allow_unicode=True),
+        spans=spans,
+    )
 
 
 def without_tracker(config: dict[str, Any]) -> dict[str, Any]:
@@ -180,13 +136,9 @@ def without_tracker(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "tracker"}
 
 
-def _metric_name(value: Any) -> str:
-    """A value as it may stand in a metric's name."""
-    return "".join(character if character.isalnum() or character in "_-./" else "_" for character in str(value))
-
-
 def _facts(environment: dict[str, Any]) -> Iterator[dict[str, str]]:
-    for key in (*MACHINE_FACTS, *RUN_FACTS):
+    """What a record keeps of its machine and its software."""
+    for key in FACTS:
         value = environment.get(key)
         if isinstance(value, dict):
             value = [f"{name} {inner}" for name, inner in value.items()]

@@ -7,6 +7,7 @@ from the records alone. Nothing in it is ever instantiated or evaluated.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,28 +16,26 @@ from pydantic.dataclasses import dataclass
 
 from segbench.base.checks import one_of
 from segbench.base.errors import NotAllowedError
-from segbench.report.exact import TABLES
+from segbench.report.exact import EXACT_ROWS
 from segbench.report.points import MACHINE, SWEEP, Point
-from segbench.report.quantity import QUANTITIES, quantity
-
-REPORTED_FOLDER = Path(__file__).with_name("reported")
+from segbench.report.quantity import QUANTITIES
 
 
 def _file_name(name: str) -> str:
     """Raise where a name could lead out of the report's folder."""
-    if not re.fullmatch(r"[\w-]+", name):
-        raise NotAllowedError("name", name, "it must be letters, digits, _ and -, because files are named so")
+    if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+        rule = "it must be letters, digits, _ and -, and dots between them, because files are named so"
+        raise NotAllowedError("name", name, rule)
     return name
 
 
 Where = Mapping[str, Any]
 """Values on axes; a list allows any of its own."""
 FileName = Annotated[str, AfterValidator(_file_name)]
-QuantityName = Annotated[str, AfterValidator(lambda name: one_of("quantity", name, QUANTITIES))]
-ExactName = Annotated[str, AfterValidator(lambda name: one_of("exact", name, TABLES))]
-ReportedFile = Annotated[
-    str, AfterValidator(lambda name: one_of("file", name, sorted(path.name for path in REPORTED_FOLDER.glob("*.csv"))))
-]
+QuantityName = Annotated[str, AfterValidator(partial(one_of, "quantity", allowed=QUANTITIES))]
+ExactName = Annotated[str, AfterValidator(partial(one_of, "exact", allowed=EXACT_ROWS))]
+REPORTED_FILES = {path.name: path for path in Path(__file__).with_name("reported").glob("*.csv")}
+ReportedFile = Annotated[str, AfterValidator(partial(one_of, "file", allowed=REPORTED_FILES))]
 CLOSED = ConfigDict(extra="forbid")
 
 
@@ -79,7 +78,7 @@ class PlotSpec:
         if self.kind == "heatmap" and self.by is None:
             raise ValueError(f"the plot {self.name} needs by: a heatmap has an axis down and one across")
         if self.kind == "pareto":
-            quantity(self.x)
+            one_of("quantity", self.x, QUANTITIES)
 
 
 @dataclass(frozen=True, config=CLOSED)
@@ -100,7 +99,8 @@ class ClaimSpec:
     value: float | None = None
 
     def __post_init__(self) -> None:
-        if quantity(self.quantity).measured and not quantity(self.quantity).power:
+        claimed = QUANTITIES[self.quantity]
+        if claimed.measured and not claimed.power:
             raise ValueError(f"quantity={self.quantity} has no interval that a claim could be decided by")
         if (self.than is None) == (self.value is None):
             raise ValueError(f"claim={self.claim!r} needs either than or value")

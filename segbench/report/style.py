@@ -1,13 +1,7 @@
 """One look for all plots: figures without a display, scales, legends, and a look of its own for every series."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from segbench.report.estimate import Estimate
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,8 +24,7 @@ KNOWN = (
 """Names with a look of their own; others take the next ones, in alphabetical order."""
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """How a series is drawn; in grey the marker, the line and the hatch tell it."""
 
     colour: str
@@ -45,20 +38,17 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
     Up to 64 names of one plot never share both colour and marker.
     """
-    heads, tails = ({name: name.partition(", ")[part] for name in names} for part in (0, 2))
-    known = [*KNOWN, *sorted(set(heads.values()) - set(KNOWN))]
-    variants = list(dict.fromkeys(tails.values()))
-    return {name: _look(known.index(heads[name]), variants.index(tails[name])) for name in names}
-
-
-def _look(index: int, variant: int) -> Look:
-    other = index + index // len(COLOURS) + variant
-    return Look(
-        COLOURS[index % len(COLOURS)],
-        MARKERS[other % len(MARKERS)],
-        LINES[other % len(LINES)],
-        HATCHES[other % len(HATCHES)],
-    )
+    split = {name: name.partition(", ") for name in names}
+    known = [*KNOWN, *sorted({head for head, *_ in split.values()} - set(KNOWN))]
+    variants = list(dict.fromkeys(tail for *_, tail in split.values()))
+    found = {}
+    for name, (head, _, tail) in split.items():
+        index = known.index(head)
+        other = index + index // len(COLOURS) + variants.index(tail)
+        found[name] = Look(
+            COLOURS[index % len(COLOURS)], *(each[other % len(each)] for each in (MARKERS, LINES, HATCHES))
+        )
+    return found
 
 
 def new_figure(width: float, height: float) -> "tuple[Figure, Axes]":
@@ -83,11 +73,6 @@ def log_scales(axes: "Axes", names: Iterable[str]) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # powers of ten alone leave short axes bare
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         axis.set_minor_formatter(NullFormatter())
-
-
-def error_bars(found: Sequence[Estimate]) -> NDArray[np.float64]:
-    """How far the intervals reach below and above their figures."""
-    return np.array([[abs(estimate.value - estimate.bounds[end]) for estimate in found] for end in (0, 1)])
 
 
 def legend(axes: "Axes", outside: bool = False) -> None:

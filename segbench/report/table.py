@@ -2,51 +2,38 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 import pandas as pd
 
 from segbench.point.record import Record, disturbed
-from segbench.report.estimate import Estimate
 from segbench.report.quantity import RATIO, SPEEDUP, Quantity
-from segbench.report.rounding import count, interval, significant
+from segbench.report.rounding import count, significant
 
-
-class Mark(Enum):
-    """What a cell says beside its figure."""
-
-    BEST = "best of its column"
-    SAME = "not distinguishable from the baseline"
-    DISTURBED = "contended or unsteady"
-    STATUS = "not measured"
-
-
-SIGNS = {Mark.SAME: "=", Mark.DISTURBED: "!"}
-"""Stand behind the figure wherever it is shown. The best is bold, on the console green with a star."""
+BEST, SAME, DISTURBED = "*", "=", "!"
+MEANINGS = {
+    BEST: "best of its column",
+    SAME: "not distinguishable from the baseline",
+    DISTURBED: "contended or unsteady",
+}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: its text without the marks, the marks, and in words why it holds no figure."""
+    """A cell: its text, the signs `=` and `!` that stand behind it, and in words why it holds no figure.
+
+    The best of those it is compared with is bold, on the console green with a star.
+    """
 
     text: str
-    marks: frozenset[Mark] = frozenset()
+    signs: str = ""
+    best: bool = False
     reason: str = ""
 
     @property
     def signed(self) -> str:
-        """The text with the signs of its marks."""
-        return " ".join([self.text, *(sign for mark, sign in SIGNS.items() if mark in self.marks)])
-
-    @property
-    def best(self) -> bool:
-        """Whether it is the best of those it is compared with."""
-        return Mark.BEST in self.marks
-
-    def as_best(self, best: bool = True) -> "Cell":
-        """The same cell, marked as the best."""
-        return Cell(self.text, self.marks | {Mark.BEST}, self.reason) if best else self
+        """The text with its signs."""
+        return " ".join([self.text, *self.signs])
 
 
 @dataclass(frozen=True)
@@ -69,18 +56,12 @@ class Table:
     frame: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     """One row a point, at full precision: its axes, its status, and metrics by their names in the record."""
 
-    @property
-    def marks(self) -> set[Mark]:
-        """The marks that some of its cells have."""
-        return {mark for row in self.rows for cell in row for mark in cell.marks}
 
-
-def plain_table(rows: Iterable[Mapping[str, Any]], caption: str = "", name: str = "") -> Table:
+def plain_table(rows: Iterable[Mapping[Any, Any]], caption: str = "", name: str = "") -> Table:
     """A table of plain values, one mapping of headers to values a row; columns of numbers are columns of figures."""
-    listed = [{header: _plain_text(value) for header, value in row.items()} for row in rows]
-    headers = listed[0] if listed else {}
-    columns = [Column(h, is_text=not all(_is_number(row[h]) for row in listed)) for h in headers]
-    return Table(columns, [[Cell(row[h]) for h in headers] for row in listed], name, caption)
+    texts = pd.DataFrame([{header: _plain_text(value) for header, value in row.items()} for row in rows])
+    columns = [Column(str(header), is_text=not texts[header].map(_is_number).all()) for header in texts]
+    return Table(columns, [[Cell(text) for text in row] for row in texts.to_numpy()], name, caption)
 
 
 def _plain_text(value: Any) -> str:
@@ -95,32 +76,14 @@ def _is_number(text: str) -> bool:
     return not text or text.lstrip("-")[:1].isdigit()
 
 
-def figure_cell(quantity: Quantity, record: Record) -> Cell:
-    """The figure of a record with its marks; the status of one that was not measured, and its reason."""
+def figure_cell(quantity: Quantity, record: Record, best: bool = False) -> Cell:
+    """The figure of a record with its signs; the status of one that was not measured, and its reason."""
     if record.status != "ok":
-        return Cell(record.status, frozenset({Mark.STATUS}), str(record.reason))
+        return Cell(record.status, reason=str(record.reason))
     found = quantity.estimate(record.metrics)
     if found is None:
         return Cell("")
-    marks = {Mark.SAME} if _is_of_baseline(quantity) and found.bounds[0] <= 1 <= found.bounds[1] else set()
-    if quantity.power and disturbed(record):
-        marks.add(Mark.DISTURBED)
-    return Cell(text_of(quantity, found), frozenset(marks))
-
-
-def text_of(quantity: Quantity, found: Estimate) -> str:
-    """A figure in its unit, with its interval."""
-    shown = quantity.shown(found)
-    if not shown.is_exact:
-        return interval(shown.value, *shown.bounds)
-    whole = quantity.scale == 1 and not quantity.measured and float(shown.value).is_integer()
-    return count(shown.value) if whole else significant(shown.value, quantity.digits)
-
-
-def quotient_text(found: Estimate) -> str:
-    """A quotient with its interval; of exact figures without."""
-    return significant(found.value) if found.is_exact else interval(found.value, *found.bounds)
-
-
-def _is_of_baseline(quantity: Quantity) -> bool:
-    return quantity.metric in (RATIO.metric, SPEEDUP.metric)
+    of_baseline = quantity.metric in (RATIO.metric, SPEEDUP.metric)
+    signs = SAME if of_baseline and found.bounds[0] <= 1 <= found.bounds[1] else ""
+    signs += DISTURBED if quantity.power and disturbed(record) else ""
+    return Cell(quantity.text(found), signs, best)

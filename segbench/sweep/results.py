@@ -66,7 +66,7 @@ def write_results(folder: Path, axes: Sequence[str], with_report: bool) -> Resul
         written = False
     try:
         if points and with_report:
-            report, _ = build_report([folder])
+            report = build_report([folder])
             write_report(report, folder / REPORT_FOLDER)
     except Exception as error:  # whatever it is, the records are there, and so is the comparison
         warn(f"the report is not written: {explain(error)}")

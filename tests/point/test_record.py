@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from segbench.base.files import write_json
 from segbench.point.record import Record, load, load_sweep, save
-from segbench.report.comparison import comparison, headline, swept_keys
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -75,27 +74,3 @@ def test_a_record_cut_short_is_named_and_skipped(tmp_path: Path, cut: int) -> No
     found, reasons = load_sweep(tmp_path)
     assert [name for name, _ in found] == ["1", "10"]
     assert len(reasons) == 1 and "2/record.json" in reasons[0]
-
-
-def test_comparison_has_every_parameter_and_metric_at_full_precision() -> None:
-    records = [record(metrics={"latency_ms/median": 1 / 3}), record("failed", parameters={"block": "stm"})]
-    table = comparison([("0", records[0]), ("1", records[1])])
-    assert list(table["status"]) == ["ok", "failed"]
-    assert list(table["block"]) == ["dw", "stm"]
-    assert table["latency_ms/median"][0] == 1 / 3
-
-
-def test_swept_keys_are_those_that_differ() -> None:
-    typed = [["block=dw", "channels=24", "seed=1"], ["block=stm", "channels=24", "seed=1"]]
-    assert swept_keys([record(overrides=overrides) for overrides in typed]) == ["block"]
-
-
-def test_headline_counts_and_takes_the_best_of_what_is_ok() -> None:
-    records = [
-        record(),
-        record(metrics={"latency_ms/median": 1.0}),
-        record("failed", metrics={"latency_ms/median": 0.1}),
-    ]
-    found = headline(records)
-    assert found["points/ok"] == 2 and found["points/failed"] == 1 and found["points/unsupported"] == 0
-    assert found["best/latency_ms/median"] == 1.0

@@ -208,7 +208,7 @@ def test_choices_and_numbers_are_replayed_as_they_were_typed(bundle: Path, overr
 
 def test_names_in_a_record_do_not_lead_out_of_the_folder(bundle: Path, tmp_path: Path) -> None:
     """Folders are named by what was found on disk, never by what a record says."""
-    report, _ = build_report([bundle / "sweeps/0"])
+    report = build_report([bundle / "sweeps/0"])
     with pytest.raises(ValueError, match="is not empty"):
         write_bundle([bundle / "sweeps/0"], report, bundle)
 

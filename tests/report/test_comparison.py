@@ -1,14 +1,14 @@
-"""What a sweep varied, read from its file or its records."""
+"""What a sweep varied, read from its file or its records; its table and its best figures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from segbench.point.record import Record
-from segbench.report.commands import axes_of, command_of, overrides_of
-from segbench.report.comparison import swept_keys
+from segbench.report.comparison import axes_of, command_of, comparison, headline, overrides_of, swept_keys
 
 
 def record(*overrides: str, **parameters: object) -> Record:
@@ -63,3 +63,33 @@ def test_a_command_keeps_its_quotes_and_leaves_out_where_it_ran(tmp_path: Path) 
     assert command_of(folder) == """python run.py -m block=dw,stm 'model.kwargs={a:'"'"'x\\\\y'"'"'}'"""
     assert command_of(swept(tmp_path / "b", "study=a/b")) == "python run.py study=a/b"
     assert command_of(tmp_path) == ""
+
+
+def ended(status: str = "ok", **changes: object) -> Record:
+    reason = None if status == "ok" else "because"
+    base = Record(status, reason, ["block=dw"], {"block": "dw"}, {}, {}, {"latency_ms/median": 2.0})
+    return replace(base, **changes)  # type: ignore[arg-type]  # tests choose the fields
+
+
+def test_comparison_has_every_parameter_and_metric_at_full_precision() -> None:
+    records = [ended(metrics={"latency_ms/median": 1 / 3}), ended("failed", parameters={"block": "stm"})]
+    table = comparison([("0", records[0]), ("1", records[1])])
+    assert list(table["status"]) == ["ok", "failed"]
+    assert list(table["block"]) == ["dw", "stm"]
+    assert table["latency_ms/median"][0] == 1 / 3
+
+
+def test_swept_keys_are_those_that_differ() -> None:
+    typed = [["block=dw", "channels=24", "seed=1"], ["block=stm", "channels=24", "seed=1"]]
+    assert swept_keys([ended(overrides=overrides) for overrides in typed]) == ["block"]
+
+
+def test_headline_counts_and_takes_the_best_of_what_is_ok() -> None:
+    records = [
+        ended(),
+        ended(metrics={"latency_ms/median": 1.0}),
+        ended("failed", metrics={"latency_ms/median": 0.1}),
+    ]
+    found = headline(records)
+    assert found["points/ok"] == 2 and found["points/failed"] == 1 and found["points/unsupported"] == 0
+    assert found["best/latency_ms/median"] == 1.0

@@ -2,8 +2,8 @@
 
 from known_points import points, record
 
-from segbench.report.reported import reported
 from segbench.report.study import ReportedSpec
+from segbench.report.tables import reported
 
 
 def test_reported_figures_stand_beside_their_own_setting_only() -> None:

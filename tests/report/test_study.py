@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from known_points import lost, table_points
+from known_points import lost, points, record, table_points
 
 from segbench.report.study import parse, spec_for
 
@@ -49,3 +49,8 @@ def test_reports_are_checked_key_by_key(report: dict[str, Any], said: str) -> No
 def test_a_sweep_of_which_no_point_was_measured_has_a_report() -> None:
     spec = spec_for([lost(point) for point in table_points()], "t")
     assert spec.tables[0].quantities == ["latency"] and not [plot for plot in spec.plots if plot.kind == "pareto"]
+
+
+def test_a_sweep_over_an_option_has_a_report_with_files_named_by_it() -> None:
+    spec = spec_for(points(*(record(1.0, **{"prcm.pool_size": size}) for size in (1, 2, 4))), "t")
+    assert [plot.name for plot in spec.plots] == ["latency_over_prcm.pool_size"]
