@@ -4,7 +4,7 @@ from segbench.sweep import ray, slurm, sweeper
 
 
 class SessionSweeper(sweeper.SessionSweeper):
-    """hydra/sweeper=session."""
+    """hydra/sweeper=choices."""
 
 
 class SlurmLauncher(slurm.SlurmLauncher):

@@ -1,6 +1,6 @@
 """What compiled points cost once the compiler's cache is warm, and what the harness adds to ONNX Runtime's own call.
 
-    uv run scripts/bench_execution.py
+    uv run --extra onnx --extra openvino scripts/bench_execution.py
 
 The second point of a fresh process that finds the inductor cache filled: from its start to its record. The harness: a
 step as segbench times it, against `session.run_with_iobinding(binding)` in a plain loop, in turns. Exits 1 where a

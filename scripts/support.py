@@ -1,6 +1,6 @@
 """Which precision and execution works for which model on this machine's processor, written as a page of the docs.
 
-    uv run scripts/support.py [--output docs/executions.md]
+    uv run --extra onnx --extra openvino scripts/support.py [--output docs/executions.md]
 
 Every combination is really run, on small inputs, in a process of its own, and passes the same gate as any point. A cell
 is the error against eager float32, or the number of the reason why there is none.
@@ -81,8 +81,8 @@ def main() -> None:
     lines = [
         "# What works with what on the processor",
         "",
-        f"Written by `uv run scripts/support.py` on {machine['cpu']}, PyTorch {machine['packages']['torch']},",
-        f"{date.today()}. Every cell was run on a small input, everything else as by default. A figure is the error",
+        "Written by `uv run --extra onnx --extra openvino scripts/support.py` on",
+        f"{machine['cpu']}, PyTorch {machine['packages']['torch']}, {date.today()}. Every cell was run on a small input, everything else as by default. A figure is the error",
         "against eager float32, relative to its largest value (of a training step: of its forward pass); a number",
         "in brackets is the reason below.",
         "",

@@ -1,6 +1,6 @@
 """Whether ratios can be trusted in every execution: each against itself, and each beside eager against each alone.
 
-    uv run scripts/trust_executions.py [--comparisons 8]
+    uv run --extra onnx --extra openvino scripts/trust_executions.py [--comparisons 8]
 
 Prints for every execution that this machine has the share of comparisons of a block with itself whose 95% interval
 contains 1 (an interval is worth its name from 93% on), and its latency beside an eager baseline over its latency alone.

@@ -1,4 +1,4 @@
-"""Configurations: composing them, the table of keys, overrides, and errors in words. Hydra ends here.
+"""Configurations: composing them, the table of keys, overrides, and errors in words.
 
-It knows base only.
+It knows Hydra and base only; the rooms above get plain values and objects from here.
 """

@@ -1,4 +1,4 @@
-"""Configurations: where they live, how they are composed, and how their nodes become objects. Hydra ends here."""
+"""Configurations: where they live, how they are composed, and how their nodes become objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -19,6 +19,8 @@ class Role(Flag):
     """A point and its baseline have one value of it, because both run in turns in one process."""
     PRESET = auto()
     """It only sets other keys; the point's parameters name the choice all the same."""
+    GATE = auto()
+    """It decides whether a point may be timed. It is no parameter of the point, but another value is another point."""
     AXIS = auto()
     """It takes whole numbers from 1 on."""
     REPLAYED = auto()
@@ -61,7 +63,7 @@ KEYS: dict[str, Role] = {
     "in_channels": _CHOICE | Role.AXIS,
     "resolution": _CHOICE | Role.AXIS,
     "widths": _CHOICE,
-    "form_tolerance": _CHOICE,
+    "form_tolerance": _CHOICE | Role.GATE,
     "memory_format": _CHOICE,
     "baseline": _CHOICE | Role.ALLOWED_UNUSED,
     "mode_baseline": Role.NONE,

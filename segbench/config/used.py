@@ -42,7 +42,7 @@ def unused_note(overrides: Sequence[str], parameters: Mapping[str, Any]) -> str 
 
 def _is_used(key: str, parameters: Mapping[str, Any]) -> bool:
     """Whether a typed key is among the parameters, above one of them, below one, or refers to one."""
-    if has_role(key, Role.ALLOWED_UNUSED):
+    if has_role(key, Role.ALLOWED_UNUSED) or has_role(key, Role.GATE):
         return True
     return any(
         used == key or used.startswith(f"{key}.") or key.startswith(f"{used}.") or key.endswith(f".{used}")

@@ -1,4 +1,4 @@
 """One point: from a composed configuration over the gate and the measurements to its record.
 
-It knows config, step, measure, models and base; neither sweep, tracking nor report.
+It knows config, step, measure, blocks and base; neither sweep, tracking nor report.
 """

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
+EXIT_FAILED, EXIT_REFUSED = 1, 2
 FAILURES = ("failed", "timeout", "killed")
 """The statuses of points that make a command exit with 1."""
 TRACEBACKS = "HYDRA_FULL_ERROR"

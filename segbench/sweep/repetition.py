@@ -55,4 +55,4 @@ def _points(sweep: Path) -> dict[str, tuple[str, list[str]]]:
 
 def _measurement(config: Mapping[str, Any]) -> str:
     """Hash of the part of a resolved configuration that a point is measured from."""
-    return digest([config.get(key) for key in (*keys_with(Role.MEASURED), "baseline")])
+    return digest([config.get(key) for key in (*keys_with(Role.MEASURED), *keys_with(Role.GATE), "baseline")])

@@ -21,6 +21,7 @@ PARAMETERS = {"model": "stunet_s", "model.num_classes": 117, "model.kwargs.width
         "name=mine",
         "hydra.run.dir=x",
         "tracker=none",
+        "form_tolerance=1e-3",
     ],
 )
 def test_used_keys_are_not_remarked_on(override: str) -> None:

@@ -7,10 +7,11 @@ import pytest
 from conftest import CommandLine
 
 from segbench.base.interrupts import Terminated
+from segbench.config.compose import composed, plain
 from segbench.point.record import FILE_NAME, load, load_sweep
 from segbench.sweep import repetition
 from segbench.sweep.folder import read_sweep
-from segbench.sweep.repetition import repeated
+from segbench.sweep.repetition import _measurement, repeated
 
 QUICK = ("timing=fixed_20_100", "timing.warmup_calls=0", "timing.timed_calls=6", "device.threads=1", "resolution=8")
 UNUSED = ("-m", "model=jeongwonnet", "model.widths=[4,4,4,4,4,4]", "resolution=32", *QUICK[:-1])
@@ -130,3 +131,10 @@ def test_folders_of_any_name_may_lie_in_a_sweep(segbench_here: CommandLine, tmp_
     done = segbench_here("-m", "channels=4,6", *QUICK, "resume=sweep")
     assert done.returncode == 0, done.stderr
     assert [name for name, _ in load_sweep(tmp_path / "sweep")[0]] == ["²", "1"]
+
+
+def test_another_tolerance_of_the_forms_is_another_measurement() -> None:
+    """It is no parameter of a point, but decides whether the point may be timed."""
+    strict, loose = (plain(composed([f"form_tolerance={value}"]), resolve=True) for value in (1e-5, 1e-3))
+    assert _measurement(strict) != _measurement(loose)
+    assert _measurement(strict) == _measurement({**strict, "name": "other"})
