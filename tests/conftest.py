@@ -17,7 +17,10 @@ import torch
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 INDUCTOR_CACHE = f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", INDUCTOR_CACHE)  # where it would be without the next lines
-TEMPORARY = tempfile.mkdtemp(prefix="segbench-")  # no test waits for what somebody else measures: see neighbours
+AROUND = os.environ.setdefault("TESTS_TMPDIR", tempfile.gettempdir())  # workers' folders do not lie in each other:
+TEMPORARY = tempfile.mkdtemp(prefix="segbench-", dir=AROUND)  # paths of sockets in them must be short
+"""No test waits for what somebody else measures: `segbench.point.neighbours` looks among temporary files."""
+Path(TEMPORARY).chmod(0o1777)  # as /tmp itself: a PostgreSQL server runs as another user
 os.environ["TMPDIR"], tempfile.tempdir = TEMPORARY, None
 multiprocessing.util.Finalize(None, shutil.rmtree, (TEMPORARY, True), exitpriority=-200)  # after its own files there
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would ours

@@ -183,7 +183,7 @@ def test_a_point_that_is_killed_for_memory_ends_alone(tmp_path: Path) -> None:
     (sweep,) = sweeps(tmp_path)
     assert Counter(statuses(sweep)) == {"ok": 2, "failed": 2}
     reasons = [str(record.reason) for _, record in load_sweep(sweep)[0] if record.status == "failed"]
-    assert all("killed (SIGKILL)" in reason for reason in reasons), reasons
+    assert all("killed (SIGKILL: Killed)" in reason for reason in reasons), reasons
 
 
 def test_a_full_disk_loses_nothing_that_was_measured(tmp_path: Path) -> None:
