@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import signal
@@ -70,7 +71,7 @@ def survive(folder: Path, kills: int, seed: int) -> Found:
     last = _start([*command, f"resume={sweep}"], folder)
     last.wait(20 * LONGEST_S)
     if last.returncode != 0:
-        found.faults.append(f"the last start ended with {last.returncode}: {(folder / 'log').read_text()[-500:]}")
+        found.faults.append(f"the last start ended with {last.returncode}: {(folder / 'log').read_text()[-4000:]}")
     assert sweep
     found.faults += list(faults(sweep, folder / "mlflow.db", points))
     return found
@@ -78,7 +79,7 @@ def survive(folder: Path, kills: int, seed: int) -> Found:
 
 def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "log").open("wb") as log:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=os.environ | {"HYDRA_FULL_ERROR": "1"})
 
 
 def _wait_for(moment: str, folder: Path, process: subprocess.Popen[bytes], generator: random.Random) -> None:

@@ -87,8 +87,8 @@ def sync(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
 def test_killed_at_random_moments_nothing_is_lost_doubled_or_left_open(tmp_path: Path, kills: int) -> None:
     found = survive(tmp_path, kills, seed=kills)
-    assert sum(found.kills.values()) == kills
     assert found.faults == []
+    assert sum(found.kills.values()) == kills
 
 
 def test_sigterm_ends_in_order_and_the_next_start_goes_on(segbench_in: CommandLine, tmp_path: Path) -> None:
